@@ -89,7 +89,7 @@ fn edit_delete(table: TableId, id: RowId, dead: &Row, alive: &Row) -> Option<Con
     let deleted = dead.version.dots.deleted?;
     let lost = !dead.version.is_alive() && alive.version.is_alive() && !alive.version.vv.covers(&deleted);
     let winning = highest_edit(&alive.version, &dead.version.gone)?;
-    lost.then(|| Conflict {
+    lost.then_some(Conflict {
         table,
         row: id,
         kind: Kind::EditDelete,
