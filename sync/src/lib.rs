@@ -9,3 +9,4 @@
 
 pub mod catalog;
 pub mod merge;
+pub mod wire;
