@@ -1,7 +1,7 @@
 //! Reconciles an edge's SQLite mirror with the central PostgreSQL schema, one version vector per row.
 //!
-//! Reading order: [`merge`] decides who wins and touches nothing; [`catalog`] names the synced tables; `session` is
-//! one exchange seen from the edge, without input or output; `wire` turns foreign bytes into our types or refuses
+//! Reading order: [`merge`] decides who wins and touches nothing; [`catalog`] names the synced tables; [`session`] is
+//! one exchange seen from the edge, without input or output; [`wire`] turns foreign bytes into our types or refuses
 //! them; `sqlite` and `pg` store; `hub` serves and `admin` tends the centre.
 //!
 //! Imports point one way: `merge ← session ← wire ← {sqlite, pg} ← {hub, admin}`. Without features this crate does
@@ -9,4 +9,5 @@
 
 pub mod catalog;
 pub mod merge;
+pub mod session;
 pub mod wire;

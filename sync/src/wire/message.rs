@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::convert::Fields;
 use super::version::{DotText, DotsText, VectorText};
+use crate::session;
 
 /// The protocol's version, in the header `Sync-Protocol` of every request and answer.
 pub const PROTOCOL: u32 = 1;
@@ -107,6 +108,18 @@ pub enum Verdict {
     UpgradeHub,
     /// The credential has been revoked.
     Revoked,
+}
+
+impl From<Verdict> for session::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Ok,
+            Verdict::Reidentify => Self::Reidentify,
+            Verdict::Reconcile => Self::Reconcile,
+            Verdict::UpgradeHub => Self::UpgradeHub,
+            Verdict::Revoked => Self::Revoked,
+        }
+    }
 }
 
 /// The answer to a hello.
