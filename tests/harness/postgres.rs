@@ -19,11 +19,14 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
+use sync::pg::schema;
+use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
 /// The superuser of every cluster; there is no password.
 pub const SUPERUSER: &str = "postgres";
 
+const TEMPLATE_DATABASE: &str = "migrated";
 const PORT_TRIES_MAX: u32 = 5;
 const POLL_MS: u64 = 20;
 const POLLS_MAX: u32 = 3_000;
@@ -258,6 +261,44 @@ pub async fn empty_database() -> String {
     let name = next_database_name();
     shared_cluster().create_database(&name).await;
     name
+}
+
+/// A database of the shared cluster with the central schema, empty of rows: its name, for [`Cluster::connect`] and
+/// [`Cluster::url`]. It is a copy of one that was migrated once, because a copy takes a tenth of the time.
+pub async fn fresh_database() -> String {
+    static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+    TEMPLATE.get_or_init(make_template).await;
+    let name = next_database_name();
+    let statement = format!("create database \"{name}\" template \"{TEMPLATE_DATABASE}\"");
+    let client = shared_cluster().connect("postgres").await;
+    client.batch_execute(&statement).await.unwrap_or_else(|error| panic!("copy the migrated database: {error:?}"));
+    name
+}
+
+/// Everything that a database has before its first row. It ends disconnected: nobody may be in a template that is copied.
+async fn make_template() {
+    shared_cluster().create_database(TEMPLATE_DATABASE).await;
+    let (mut client, connection) = tokio_postgres::connect(&shared_cluster().url(TEMPLATE_DATABASE), NoTls)
+        .await
+        .unwrap_or_else(|error| panic!("connect to the template: {error:?}"));
+    let connection = tokio::spawn(connection);
+    schema::migrate(&mut client).await.unwrap_or_else(|error| panic!("migrate the template: {error:?}"));
+    drop(client);
+    connection.await.expect("the connection's task ends by itself").expect("the connection closes in order");
+    disconnected().await;
+}
+
+/// The server notices a closed connection a moment after the client has closed it.
+async fn disconnected() {
+    let client = shared_cluster().connect("postgres").await;
+    let statement = "select count(*) from pg_stat_activity where datname = $1";
+    for _ in 0..POLLS_MAX {
+        let row = client.query_one(statement, &[&TEMPLATE_DATABASE]).await.expect("the statement is valid");
+        if row.get::<_, i64>(0) == 0 {
+            return;
+        }
+    }
+    panic!("the template database is still in use");
 }
 
 fn next_database_name() -> String {
