@@ -78,7 +78,12 @@ impl Cluster {
 
     /// The URL of a database of this cluster, for the superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        self.url_as(SUPERUSER, database)
+    }
+
+    /// The URL of a database of this cluster, for any role that may log in; nobody has a password.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The TCP port on 127.0.0.1. It stays the same through [`Cluster::start_again`].
