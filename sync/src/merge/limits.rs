@@ -1,0 +1,29 @@
+//! Every bound that the hub and an edge agree on, with its unit.
+
+/// Rows in one push batch.
+pub const PUSH_ROWS_MAX: usize = 1_000;
+/// Bytes of one push body as sent, compressed.
+pub const PUSH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one message body once inflated.
+pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How many times larger than its wire form a body may become.
+pub const INFLATE_RATIO_MAX: usize = 100;
+/// Rows in one pull page.
+pub const PULL_ROWS_MAX: usize = 5_000;
+/// Bytes of values in one pull page, before compression.
+pub const PULL_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Bytes of one field.
+pub const FIELD_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of a JSON value.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// How long a pull waits at the hub when there is nothing to send, in milliseconds.
+pub const LONG_POLL_MS: u64 = 25_000;
+/// How long an enrolment code is good, in milliseconds.
+pub const ENROLLMENT_MS: u64 = 15 * 60 * 1000;
+/// How long pending writes may go unacknowledged while the hub is reachable before the edge says it is stuck,
+/// in milliseconds.
+pub const STUCK_MS: u64 = 5 * 60 * 1000;
+/// The first delay after a failure, in milliseconds.
+pub const RETRY_MS_MIN: u64 = 250;
+/// The longest delay after failures in a row, in milliseconds.
+pub const RETRY_MS_MAX: u64 = 30_000;

@@ -1,0 +1,234 @@
+//! What to do with a row that arrives: at the edge from a pull, at the hub from a push.
+//!
+//! A plan says what to store; the stores carry it out and decide nothing. The hub trusts nothing of a push but the
+//! pusher's own new dots: whatever it already knows, it takes from its own row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::clock::{Dot, Hlc};
+use super::conflict::{Conflict, Kind, Party, Status};
+use super::ids::{ReplicaId, RowId, TableId};
+use super::resolve::{Quiet, merge};
+use super::value::{Register, Value, Values};
+use super::vector::Vector;
+use super::version::{Dots, Row, Version};
+
+/// What an edge does with a pulled row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PullPlan {
+    /// The local row already includes it.
+    Keep,
+    /// It includes the local row: store it as it is.
+    Replace,
+    /// Both sides hold writes that the other lacks: store the joined row and what lost.
+    Merge {
+        /// The joined row.
+        row: Row,
+        /// What lost.
+        conflicts: Vec<Conflict>,
+    },
+}
+
+/// Plans a pulled row. A local row is overwritten only by one that has seen all of it.
+pub fn plan_pull(table: TableId, id: RowId, local: Option<&Row>, incoming: &Row, quiet: Quiet<'_>) -> PullPlan {
+    let Some(local) = local else { return PullPlan::Replace };
+    if incoming.version.vv.includes(&local.version.vv) {
+        return PullPlan::Replace;
+    }
+    if local.version.vv.includes(&incoming.version.vv) {
+        return PullPlan::Keep;
+    }
+    let merged = merge(table, id, local, incoming, quiet);
+    PullPlan::Merge { row: merged.row, conflicts: merged.conflicts }
+}
+
+/// A row as an edge pushes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    /// The whole version as the edge holds it.
+    pub version: Version,
+    /// The hub's version vector that the edge last knew for this row; empty for a row it made itself.
+    pub base: Vector,
+    /// The values of the registers that the edge wrote since.
+    pub values: Values,
+}
+
+/// What the hub does with a pushed row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PushPlan {
+    /// The hub already has every write in it.
+    Known,
+    /// Store this row.
+    Store {
+        /// The joined row.
+        row: Row,
+        /// What lost.
+        conflicts: Vec<Conflict>,
+        /// Whether the row is now exactly what the edge holds, so that it need not be sent back.
+        exact: bool,
+    },
+    /// The row was deleted and forgotten here: it stays gone, and the values written since are kept as conflicts.
+    Gone {
+        /// One for each register that the push wrote.
+        conflicts: Vec<Conflict>,
+    },
+    /// The push speaks of writes by others that the hub has never seen: it has to be sent whole.
+    NeedFull,
+    /// The push contradicts itself or claims writes that are not the pusher's.
+    Refused(Forgery),
+}
+
+/// Why a pushed version cannot be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// A new dot names a replica that is not the pusher's.
+    ForeignDot,
+    /// A dot is not covered by the version vector that carries it.
+    DotOutsideVector,
+    /// A register has a new dot but no value came with it.
+    MissingValue,
+}
+
+/// Plans a pushed row for the hub.
+///
+/// `own` are the pusher's replica ids, former ones included. Stamps have been clamped by [`clamp`] before.
+pub fn plan_push(
+    table: TableId,
+    id: RowId,
+    hub: Option<&Row>,
+    push: &Push,
+    own: &[ReplicaId],
+    quiet: Quiet<'_>,
+) -> PushPlan {
+    let none = Row::default();
+    let known = hub.unwrap_or(&none);
+    if known.version.vv.includes(&push.version.vv) {
+        return PushPlan::Known;
+    }
+    if hub.is_none() && !push.base.is_empty() {
+        return PushPlan::Gone { conflicts: forgotten(table, id, push, own) };
+    }
+    let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);
+    if push.version.vv.iter().any(unknown) || push.version.gone.iter().any(unknown) {
+        return PushPlan::NeedFull;
+    }
+    let theirs = match complete(known, push, own) {
+        Ok(row) => row,
+        Err(forgery) => return PushPlan::Refused(forgery),
+    };
+    let merged = merge(table, id, known, &theirs, quiet);
+    let exact = merged.row.version == push.version;
+    PushPlan::Store { row: merged.row, conflicts: merged.conflicts, exact }
+}
+
+/// What a push wrote to a row that was deleted so long ago that nothing is known of its deleter.
+fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId]) -> Vec<Conflict> {
+    let unknown = Dot { replica: ReplicaId(0), seq: 0, hlc: Hlc(0), by: None };
+    let lost = |(register, value): (&Register, &Value)| {
+        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica))?;
+        Some(Conflict {
+            table,
+            row: id,
+            kind: Kind::EditDelete,
+            register: Some(register.clone()),
+            loser: Party { dot, value: Some(value.clone()) },
+            winner: Party { dot: unknown, value: None },
+            status: Status::Open,
+        })
+    };
+    push.values.iter().filter_map(lost).collect()
+}
+
+/// The pushed row made whole: every register whose dot the hub has seen is the hub's own, so that a push can neither
+/// lose nor forge the writes of others.
+fn complete(known: &Row, push: &Push, own: &[ReplicaId]) -> Result<Row, Forgery> {
+    let mut row = Row {
+        version: Version {
+            vv: push.version.vv.clone(),
+            gone: push.version.gone.clone(),
+            dots: Dots { default: None, named: BTreeMap::new(), deleted: known.version.dots.deleted },
+        },
+        values: Values::new(),
+    };
+    let admit = |dot: Dot| match () {
+        () if known.version.vv.covers(&dot) => Ok(None),
+        () if !own.contains(&dot.replica) => Err(Forgery::ForeignDot),
+        () if !push.version.vv.covers(&dot) => Err(Forgery::DotOutsideVector),
+        () => Ok(Some(dot)),
+    };
+    let default = push.version.dots.default.map(admit).transpose()?.flatten();
+    row.version.dots.default = default.or(known.version.dots.default);
+    if let Some(deleted) = push.version.dots.deleted.map(admit).transpose()?.flatten() {
+        row.version.dots.deleted = Some(deleted);
+    }
+    for register in registers(known, push) {
+        let new = push.version.dots.of(register).map(admit).transpose()?.flatten();
+        let (dot, value) = match new {
+            Some(dot) => (Some(dot), push.values.get(register)),
+            None => (known.version.dots.of(register), known.values.get(register)),
+        };
+        let removed_key = register.contains('.');
+        if new.is_some() && value.is_none() && !removed_key {
+            return Err(Forgery::MissingValue);
+        }
+        if let Some(value) = value {
+            row.values.insert(register.clone(), value.clone());
+        }
+        if let Some(dot) = dot.filter(|dot| row.version.dots.default != Some(*dot)) {
+            row.version.dots.named.insert(register.clone(), dot);
+        }
+    }
+    Ok(row)
+}
+
+fn registers<'a>(known: &'a Row, push: &'a Push) -> BTreeSet<&'a Register> {
+    let ours = known.values.keys().chain(known.version.dots.named.keys());
+    ours.chain(push.values.keys()).chain(push.version.dots.named.keys()).collect()
+}
+
+/// The registers a push has to carry: those whose last write is one of `own` and is not in `base`.
+pub fn unacknowledged<'a>(row: &'a Row, base: &'a Vector, own: &'a [ReplicaId]) -> impl Iterator<Item = &'a Register> {
+    row.values.keys().filter(move |register| {
+        row.version.dots.of(register).is_some_and(|dot| own.contains(&dot.replica) && !base.covers(&dot))
+    })
+}
+
+/// A stamp that the hub lowered because it lay in the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clamp {
+    /// The replica whose write it is.
+    pub replica: ReplicaId,
+    /// The write.
+    pub seq: u64,
+    /// Its stamp from now on.
+    pub hlc: Hlc,
+}
+
+/// Lowers every dot of `own` that lies above `ceiling` and that `known` has not seen, and says which.
+pub fn clamp(version: &mut Version, known: &Vector, own: &[ReplicaId], ceiling: Hlc) -> Vec<Clamp> {
+    let mut clamps: Vec<Clamp> = Vec::new();
+    for dot in version.dots.iter_mut() {
+        if own.contains(&dot.replica) && !known.covers(dot) && dot.hlc > ceiling {
+            dot.hlc = ceiling;
+            if !clamps.iter().any(|clamp| clamp.replica == dot.replica && clamp.seq == dot.seq) {
+                clamps.push(Clamp { replica: dot.replica, seq: dot.seq, hlc: ceiling });
+            }
+        }
+    }
+    clamps
+}
+
+/// Applies the hub's clamps to the edge's own copy. Later writes of the row by the same replica are restamped just
+/// above, in their order, so that what came later still ranks later.
+pub fn restamp(version: &mut Version, clamps: &[Clamp]) {
+    for clamp in clamps {
+        for dot in version.dots.iter_mut().filter(|dot| dot.replica == clamp.replica) {
+            if dot.seq == clamp.seq {
+                dot.hlc = dot.hlc.min(clamp.hlc);
+            } else if dot.seq > clamp.seq {
+                let later = Hlc(clamp.hlc.0.saturating_add(dot.seq - clamp.seq));
+                dot.hlc = dot.hlc.min(later);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The one place where a winner is chosen.
+//!
+//! `merge` takes two states of a row and returns their join: commutative, associative and idempotent, with every
+//! write that loses without having been seen by the winner listed as a conflict. It knows nothing of columns,
+//! databases, networks or clocks. `tests/merge_laws.rs` holds it against all small histories.
+
+use std::collections::BTreeSet;
+
+use super::clock::Dot;
+use super::conflict::{Conflict, Kind, Party, Status};
+use super::ids::{RowId, TableId};
+use super::value::Register;
+use super::vector::Vector;
+use super::version::{Row, Version};
+
+/// Registers that are merged like any other but never recorded as conflicts, such as `updated_at`.
+pub type Quiet<'a> = &'a [&'a str];
+
+/// Two states of one row, joined.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merged {
+    /// The joined row.
+    pub row: Row,
+    /// What lost in this merge, unsorted, each losing write once.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Joins two states of the row `id`.
+///
+/// Version and tombstone vectors join by maximum. Each register takes the value of its highest dot. The row lives
+/// iff some replica has a write above the joined `gone`. A conflict is recorded exactly when neither side had seen
+/// the other's write and the values differ, or when a delete met a write that it had not seen.
+pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'_>) -> Merged {
+    let mut row = Row::default();
+    row.version.vv = ours.version.vv.join(&theirs.version.vv);
+    row.version.gone = ours.version.gone.join(&theirs.version.gone);
+    row.version.dots.default = join(ours.version.dots.default, theirs.version.dots.default);
+    row.version.dots.deleted = join(ours.version.dots.deleted, theirs.version.dots.deleted);
+
+    for register in registers(ours, theirs) {
+        let (our_dot, their_dot) = (ours.version.dots.of(register), theirs.version.dots.of(register));
+        let Some(dot) = join(our_dot, their_dot) else { continue };
+        let winner = if our_dot.is_some_and(|our| our.same_write(&dot)) { ours } else { theirs };
+        if let Some(value) = winner.values.get(register) {
+            row.values.insert(register.clone(), value.clone());
+        }
+        if row.version.dots.default != Some(dot) {
+            row.version.dots.named.insert(register.clone(), dot);
+        }
+    }
+    let conflicts = if row.version.is_alive() { lost(table, id, ours, theirs, &row, quiet) } else { Vec::new() };
+    Merged { row, conflicts }
+}
+
+/// What lost when `ours` and `theirs` became the living row `joined`. A dead row lists nothing: its deleters had
+/// seen every write of it.
+fn lost(table: TableId, id: RowId, ours: &Row, theirs: &Row, joined: &Row, quiet: Quiet<'_>) -> Vec<Conflict> {
+    let edits = registers(ours, theirs).into_iter().filter(|register| !quiet.contains(&register.as_str())).filter_map(
+        |register| {
+            let dot = joined.version.dots.of(register)?;
+            let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
+            let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
+            edit_edit(table, id, register, winner, loser)
+        },
+    );
+    let deletes = edit_delete(table, id, ours, theirs).into_iter().chain(edit_delete(table, id, theirs, ours));
+    edits.chain(deletes).collect()
+}
+
+/// The losing write of one register, if neither side had seen the other's and the values differ.
+fn edit_edit(table: TableId, id: RowId, register: &Register, winner: &Row, loser: &Row) -> Option<Conflict> {
+    let (winning, losing) = (winner.version.dots.of(register)?, loser.version.dots.of(register)?);
+    let unseen = !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);
+    let (winning_value, losing_value) = (winner.values.get(register), loser.values.get(register));
+    (unseen && winning_value != losing_value).then(|| Conflict {
+        table,
+        row: id,
+        kind: Kind::EditEdit,
+        register: Some(register.clone()),
+        loser: Party { dot: losing, value: losing_value.cloned() },
+        winner: Party { dot: winning, value: winning_value.cloned() },
+        status: Status::Open,
+    })
+}
+
+/// The losing delete, if `dead` is deleted and `alive` holds a write that the deleter had not seen, made without
+/// knowing of the delete. The caller has established that the joined row lives.
+fn edit_delete(table: TableId, id: RowId, dead: &Row, alive: &Row) -> Option<Conflict> {
+    let deleted = dead.version.dots.deleted?;
+    let lost = !dead.version.is_alive() && alive.version.is_alive() && !alive.version.vv.covers(&deleted);
+    let winning = highest_edit(&alive.version, &dead.version.gone)?;
+    lost.then_some(Conflict {
+        table,
+        row: id,
+        kind: Kind::EditDelete,
+        register: None,
+        loser: Party { dot: deleted, value: None },
+        winner: Party { dot: winning, value: None },
+        status: Status::Open,
+    })
+}
+
+/// The highest edit that the deleter had not seen, or the highest of all when the unseen one was overwritten since.
+fn highest_edit(version: &Version, gone: &Vector) -> Option<Dot> {
+    let edits = || version.dots.edits().copied();
+    edits().filter(|dot| !gone.covers(dot)).max().or_else(|| edits().max())
+}
+
+fn registers<'a>(ours: &'a Row, theirs: &'a Row) -> BTreeSet<&'a Register> {
+    [ours, theirs].into_iter().flat_map(|row| row.values.keys().chain(row.version.dots.named.keys())).collect()
+}
+
+fn join(ours: Option<Dot>, theirs: Option<Dot>) -> Option<Dot> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(ours.join(theirs)),
+        (one, other) => one.or(other),
+    }
+}
