@@ -342,7 +342,7 @@ fn versioned_directories() -> Vec<PathBuf> {
 
 /// Makes the cluster's directory as the user who will own it: PostgreSQL refuses to run in another's, and as root.
 fn new_directory() -> PathBuf {
-    let pattern = std::env::temp_dir().join("waystation-pg-XXXXXX");
+    let pattern = std::env::temp_dir().join(format!("waystation-pg-{}", "X".repeat(6)));
     let output = run(as_server_user("mktemp").arg("-d").arg(&pattern));
     assert!(output.status.success(), "mktemp -d {}: {}", pattern.display(), text(&output.stderr));
     PathBuf::from(text(&output.stdout).trim_end())
