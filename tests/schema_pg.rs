@@ -1,5 +1,6 @@
 //! The central schema as other programs meet it: plain SQL on a migrated database, with nothing installed beside it.
 
+use sync::catalog::{self, Kind};
 use sync::pg::StoreError;
 use tests::postgres::{fresh_database, shared_cluster};
 use tokio_postgres::Client;
@@ -442,4 +443,36 @@ async fn lost_and_contended_connections_are_retryable_and_refused_statements_are
     }
     assert!(error("select pg_terminate_backend(pg_backend_pid())").await.is_retryable());
     assert!(error("select 1").await.is_retryable());
+}
+
+/// A column as the catalog and as PostgreSQL would print it: name, type, whether it may be null, an enum's labels.
+fn described(column: &catalog::Column) -> String {
+    let (kind, labels) = match column.kind {
+        Kind::Uuid => ("uuid", String::new()),
+        Kind::Text => ("text", String::new()),
+        Kind::Timestamp => ("timestamp with time zone", String::new()),
+        Kind::Real => ("double precision", String::new()),
+        Kind::Json => ("jsonb", String::new()),
+        Kind::Enum(name, labels) => (name, labels.join(",")),
+    };
+    format!("{} {kind} {} {labels}", column.name, column.nullable)
+}
+
+#[tokio::test]
+async fn the_catalog_lists_every_synced_column_as_the_schema_has_it() {
+    let client = two_tenants().await;
+    let statement = "select a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || (not a.attnotnull)::text || ' '
+        || coalesce((select string_agg(e.enumlabel, ',' order by e.enumsortorder) from pg_enum e where e.enumtypid = a.atttypid), '')
+      from pg_attribute a
+      where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
+        and not (a.attrelid = 'users'::regclass and a.attname in ('keycloak_id', 'metadata'))
+      order by a.attnum";
+    for table in catalog::TABLES {
+        let rows = client.query(statement, &[&table.pg]).await.unwrap();
+        let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let expected: Vec<String> = table.columns.iter().map(described).collect();
+        assert_eq!(found, expected, "{}", table.pg);
+        let name = client.query_one("select sync.table_name($1)", &[&i16::from(table.id.0)]).await.unwrap();
+        assert_eq!(name.get::<_, &str>(0), table.name);
+    }
 }
