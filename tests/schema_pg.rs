@@ -134,6 +134,8 @@ async fn a_value_out_of_its_range_is_refused_by_its_name() {
         ("update sites set timezone = 'FOO3'", "sites_timezone_is_known"),
         ("update sites set timezone = 'Foo/Bar3'", "sites_timezone_is_known"),
         ("update sites set timezone = ''", "sites_timezone_is_known"),
+        ("update sites set timezone = 'localtime'", "sites_timezone_is_known"),
+        ("update sites set timezone = 'posix/Japan'", "sites_timezone_is_known"),
         ("insert into sites (tenant_id, name, timezone) values ({1a}, 'x', 'PST')", "sites_timezone_is_known"),
         ("update tasks set metadata = null", "metadata"),
         ("insert into devices (site_id, type) values ({3a}, 'meter')", "name"),
