@@ -1,4 +1,19 @@
-//! What the tests share: real processes and the checkers that judge them. Nothing here is linked into a product.
+//! What the tests share: real processes, the links between them, and the checkers that judge them. Nothing here is linked
+//! into a product.
 
+/// A client of an edge's HTTP API.
+pub mod api;
+/// Canonical dumps, compared.
+pub mod dumps;
+/// What became of every write.
+pub mod fates;
+/// The link between an edge and its hubs.
+pub mod fault_proxy;
 /// Throw-away PostgreSQL clusters.
 pub mod postgres;
+/// The real binaries as processes.
+pub mod processes;
+/// Waiting with a bound.
+pub mod wait;
+/// A centre and its sites.
+pub mod world;
