@@ -287,7 +287,8 @@ fn build() -> PathBuf {
 
 /// Tells the guardian of a process that begins ('+') or has ended ('-').
 fn guard(change: char, id: u32) {
-    static GUARDIAN: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+    // The child is kept, though nobody waits for it: it ends after us.
+    static GUARDIAN: OnceLock<Mutex<(Child, ChildStdin)>> = OnceLock::new();
     const SCRIPT: &str = r#"ids=" "
         while read change id; do
           case $change in
@@ -301,10 +302,11 @@ fn guard(change: char, id: u32) {
         std::os::unix::process::CommandExt::process_group(&mut guardian, 0);
         guardian.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guardian = guardian.spawn().expect("sh exists");
-        Mutex::new(guardian.stdin.take().expect("the input was asked for"))
+        let pipe = guardian.stdin.take().expect("the input was asked for");
+        Mutex::new((guardian, pipe))
     });
-    let mut pipe = guardian.lock().expect("no thread panics while it writes a line");
-    writeln!(pipe, "{change} {id}").expect("the guardian reads until the end");
+    let mut guardian = guardian.lock().expect("no thread panics while it writes a line");
+    writeln!(guardian.1, "{change} {id}").expect("the guardian reads until the end");
 }
 
 #[cfg(test)]
