@@ -10,8 +10,6 @@
 #[cfg(feature = "hub")]
 pub mod admin;
 pub mod catalog;
-#[cfg(feature = "hub")]
-pub mod hub;
 pub mod merge;
 #[cfg(feature = "hub")]
 pub mod pg;
