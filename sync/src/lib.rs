@@ -9,3 +9,11 @@
 
 pub mod catalog;
 pub mod merge;
+
+/// The central database: every SQL statement that is sent to PostgreSQL.
+#[cfg(feature = "hub")]
+pub mod pg;
+
+/// The database tools of the hub's command line.
+#[cfg(feature = "hub")]
+pub mod admin;
