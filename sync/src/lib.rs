@@ -1,19 +1,17 @@
 //! Reconciles an edge's SQLite mirror with the central PostgreSQL schema, one version vector per row.
 //!
-//! Reading order: [`merge`] decides who wins and touches nothing; [`catalog`] names the synced tables; `session` is
-//! one exchange seen from the edge, without input or output; `wire` turns foreign bytes into our types or refuses
+//! Reading order: [`merge`] decides who wins and touches nothing; [`catalog`] names the synced tables; [`session`] is
+//! one exchange seen from the edge, without input or output; [`wire`] turns foreign bytes into our types or refuses
 //! them; `sqlite` and `pg` store; `hub` serves and `admin` tends the centre.
 //!
 //! Imports point one way: `merge ← session ← wire ← {sqlite, pg} ← {hub, admin}`. Without features this crate does
 //! no input or output at all.
 
-pub mod catalog;
-pub mod merge;
-
-/// The central database: every SQL statement that is sent to PostgreSQL.
-#[cfg(feature = "hub")]
-pub mod pg;
-
-/// The database tools of the hub's command line.
 #[cfg(feature = "hub")]
 pub mod admin;
+pub mod catalog;
+pub mod merge;
+#[cfg(feature = "hub")]
+pub mod pg;
+pub mod session;
+pub mod wire;

@@ -8,5 +8,6 @@ pub mod capture;
 mod error;
 pub mod health;
 pub mod schema;
+pub mod seed;
 
 pub use error::{ConstraintKind, StoreError};

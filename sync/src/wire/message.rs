@@ -1,0 +1,422 @@
+//! The messages of protocol version 1, as they stand on the wire.
+//!
+//! `enroll` and `hello` are one JSON object each way. `push` and `pull` are streams of lines (`stream.rs`): a head,
+//! rows, and an end that counts them, so that a body cut anywhere is noticed. Fields that a reader does not know are
+//! ignored; lines that it does not know are refused.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::convert::Fields;
+use super::version::{DotText, DotsText, VectorText};
+use crate::session;
+
+/// The protocol's version, in the header `Sync-Protocol` of every request and answer.
+pub const PROTOCOL: u32 = 1;
+/// The header of the protocol's version.
+pub const PROTOCOL_HEADER: &str = "sync-protocol";
+/// The header whose random value the hub echoes, so that a captive portal's answer is never mistaken for the hub's.
+pub const NONCE_HEADER: &str = "sync-nonce";
+/// The media type of every body.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// Trades a one-time code for an identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Enroll {
+    /// The code that `hub edge enroll` printed.
+    pub code: String,
+    /// The edge's version.
+    pub app_version: String,
+}
+
+/// An edge's identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// The edge's id.
+    pub edge: Uuid,
+    /// Its name, unique at the hub.
+    pub name: String,
+    /// Its replica id.
+    pub replica: u32,
+    /// The bearer credential; the hub keeps only its hash.
+    pub credential: String,
+    /// The tenant it mirrors.
+    pub tenant: Uuid,
+    /// The site it stands at.
+    pub site: Uuid,
+    /// The fence token to begin with.
+    pub fence: Fence,
+}
+
+/// A fence token: rotated with every acknowledged push, so that a copy of an edge or of the centre is noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// How many pushes were acknowledged.
+    pub count: u64,
+    /// Random, in hexadecimal.
+    pub token: String,
+}
+
+/// What an edge says of itself, for `sync.edge_status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Rows with writes that the hub has not acknowledged.
+    pub pending: u64,
+    /// The age of the oldest of them in milliseconds.
+    pub lag_ms: u64,
+    /// Conflicts that nobody decided.
+    pub conflicts_open: u64,
+    /// Rows that the hub refused.
+    pub quarantined: u64,
+}
+
+/// Begins a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// The edge's replica id.
+    pub replica: u32,
+    /// Its highest seq.
+    pub seq: u64,
+    /// The fence token it holds.
+    pub fence: Fence,
+    /// The batch that was sent and not answered.
+    pub in_flight: Option<Uuid>,
+    /// How far it has pulled.
+    pub cursor: Option<String>,
+    /// The version of its schema.
+    pub schema: u32,
+    /// The edge's version.
+    pub app_version: String,
+    /// Its clock, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// What it says of itself.
+    pub report: Report,
+}
+
+/// What the hub says to a hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Go on.
+    Ok,
+    /// The edge's history does not continue what the hub knows of it: it was restored or cloned.
+    Reidentify,
+    /// The hub's history does not continue what the edge knows of it.
+    Reconcile,
+    /// The edge's schema is newer than the hub's.
+    UpgradeHub,
+    /// The credential has been revoked.
+    Revoked,
+}
+
+impl From<Verdict> for session::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Ok,
+            Verdict::Reidentify => Self::Reidentify,
+            Verdict::Reconcile => Self::Reconcile,
+            Verdict::UpgradeHub => Self::UpgradeHub,
+            Verdict::Revoked => Self::Revoked,
+        }
+    }
+}
+
+/// The answer to a hello.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// What to do.
+    pub verdict: Verdict,
+    /// The hub's clock, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// Every replica that may stand in a version of this tenant.
+    pub directory: Vec<Replica>,
+    /// The hub's version.
+    pub app_version: String,
+}
+
+/// A replica, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its id.
+    pub id: u32,
+    /// The edge's name, or `centre`.
+    pub name: String,
+    /// The edge's site.
+    pub site: Option<Uuid>,
+}
+
+/// A line of a push.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushLine {
+    /// The first line.
+    Batch(Batch),
+    /// A row with unacknowledged writes.
+    Row(PushRow),
+    /// A conflict found or decided at the edge.
+    Conflict(ConflictText),
+    /// An audit record written at the edge.
+    Audit(Audit),
+    /// The last line: how many stood between it and the first.
+    End(u64),
+}
+
+/// The head of a push.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Random; the same id always has the same content.
+    pub id: Uuid,
+    /// The edge's replica id.
+    pub replica: u32,
+    /// The highest seq in it; an answer acknowledges nothing above.
+    pub high_seq: u64,
+    /// The fence token that the edge holds.
+    pub fence: Fence,
+}
+
+/// A pushed row: its version, and the values that the edge wrote since `base`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PushRow {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
+    /// Every write that the edge has seen of it.
+    pub vv: VectorText,
+    /// What its deleters had seen.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub gone: VectorText,
+    /// The hub's vector that the edge last knew; empty for a row it made.
+    pub base: VectorText,
+    /// The last write of each register.
+    pub dots: DotsText,
+    /// The values of the registers written since.
+    pub values: Fields,
+}
+
+/// A line of the answer to a push.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushedLine {
+    /// The first line.
+    Batch(Pushed),
+    /// What became of a row.
+    Row(RowAnswer),
+    /// The last line: how many stood between it and the first.
+    End(u64),
+}
+
+/// The head of the answer to a push.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pushed {
+    /// The batch it answers.
+    pub id: Uuid,
+    /// The fence token from now on.
+    pub fence: Fence,
+    /// The hub's clock, in Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// What became of a pushed row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowAnswer {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
+    /// What was done.
+    pub outcome: Outcome,
+    /// The hub's vector of the row afterwards; empty when nothing was stored.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub vv: VectorText,
+    /// Stamps that were lowered: replica, seq and stamp.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clamps: Vec<(u32, u64, u64)>,
+    /// A stable code, for a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The reason in words, for a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the hub did with a pushed row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is now as the edge has it.
+    Accepted,
+    /// It was joined with writes that the edge has not seen; a pull brings the result.
+    Merged,
+    /// Somebody else holds it at the centre: ask again.
+    Busy,
+    /// It is kept in quarantine with a reason.
+    Quarantined,
+    /// The hub lacks writes that the edge has seen: send it whole.
+    NeedFull,
+}
+
+/// Asks for what changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pull {
+    /// The edge's replica id.
+    pub replica: u32,
+    /// How far it has pulled; none for everything.
+    pub cursor: Option<String>,
+    /// How long to wait when there is nothing, in milliseconds.
+    pub wait_ms: u64,
+    /// What it says of itself.
+    pub report: Report,
+}
+
+/// A line of the answer to a pull.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullLine {
+    /// The first line.
+    Page(Page),
+    /// A row as the centre has it.
+    Row(PullRow),
+    /// A row that left the edge's scope.
+    Evict(Evict),
+    /// A conflict.
+    Conflict(ConflictText),
+    /// The last line.
+    End(PullEnd),
+}
+
+/// The head of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The hub's clock, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// About how many rows the whole window has; only in the first page of a window of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_total: Option<u64>,
+    /// How many replicas the tenant's directory has; a hello brings it.
+    pub replicas: u64,
+}
+
+/// A row as the centre has it, dead or alive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PullRow {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
+    /// Every write of it.
+    pub vv: VectorText,
+    /// What its deleters had seen.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub gone: VectorText,
+    /// The last write of each register.
+    pub dots: DotsText,
+    /// Its values; its last ones when it is dead, none for a dead row that is written at the centre only.
+    pub values: Fields,
+}
+
+/// A row that left the edge's scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evict {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
+}
+
+/// The end of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullEnd {
+    /// How many lines stood between it and the first.
+    pub lines: u64,
+    /// Where to go on.
+    pub cursor: String,
+    /// Whether the window is complete; otherwise the next page belongs to it.
+    pub complete: bool,
+}
+
+/// A conflict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConflictText {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub row: Uuid,
+    /// What lost to what.
+    pub kind: ConflictKind,
+    /// The register, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<String>,
+    /// What was decided.
+    pub status: ConflictStatus,
+    /// The write that lost.
+    pub loser: PartyText,
+    /// The write that won.
+    pub winner: PartyText,
+}
+
+/// What lost to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictKind {
+    /// Two writes of one register.
+    EditEdit,
+    /// A delete and a write that it had not seen.
+    EditDelete,
+}
+
+/// What was decided about a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictStatus {
+    /// Nothing yet.
+    Open,
+    /// The winner stays.
+    Dismissed,
+    /// The loser was written again.
+    Restored,
+}
+
+/// One side of a conflict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartyText {
+    /// The write.
+    pub dot: DotText,
+    /// The value; absent for a delete and for a removed JSON key, null for SQL null.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub value: Option<Box<RawValue>>,
+}
+
+/// An audit record written at an edge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Audit {
+    /// Its id; sent twice it is stored once.
+    pub id: Uuid,
+    /// Who.
+    pub user_id: Option<Uuid>,
+    /// What, one of the centre's `audit_action` labels.
+    pub action: String,
+    /// To what kind of thing.
+    pub resource_type: String,
+    /// To which one.
+    pub resource_id: Option<Uuid>,
+    /// More, as a JSON object.
+    pub details: Box<RawValue>,
+    /// When, by the edge's clock.
+    pub created_at: String,
+}
+
+fn is_empty(vector: &VectorText) -> bool {
+    vector.0.is_empty()
+}
+
+/// Tells a JSON null from an absent field.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,12 @@
+//! The protocol: messages, and the border where foreign data becomes our types or is refused.
+//!
+//! Nothing here does input or output. `canonical` gives every value its one spelling; `version` is the text form of
+//! versions, stored and sent; `message` lists the messages; `convert` turns rows from fields into registers and back;
+//! `stream` is bodies as bytes; `problem` is errors as programs read them.
+
+pub mod canonical;
+pub mod convert;
+pub mod message;
+pub mod problem;
+pub mod stream;
+pub mod version;
