@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod batch;
 mod bisect;
+pub mod capture;
 pub mod connection;
 pub mod credentials;
 pub mod cursor;
@@ -14,11 +15,13 @@ pub mod dump;
 pub mod edges;
 mod error;
 pub mod feed;
+pub mod health;
 pub mod ledger;
 mod references;
 mod refusal;
 pub mod rows;
 pub mod schema;
+pub mod seed;
 pub mod versions;
 
 pub use error::{ConstraintKind, StoreError};

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::rows;
-use crate::catalog::Table;
+use crate::catalog::{Scope, Table};
+use crate::merge::clock::Hlc;
 use crate::merge::ids::{ReplicaId, RowId, TableId};
 use crate::merge::value::Values;
 use crate::merge::version::Version;
@@ -107,6 +108,32 @@ pub async fn store(tx: &Transaction<'_>, tenant: Uuid, writes: &[&Write]) -> Res
         echo_of = excluded.echo_of, last_row = excluded.last_row";
     tx.execute(statement, &[&tenant, &tables, &ids, &clocks, &vectors, &dots, &gone, &echoes, &last]).await?;
     Ok(())
+}
+
+/// Gives a version to every row of a table that has none, as a write of the centre: they were written while the capture
+/// triggers were not there. Returns how many.
+pub async fn adopt(tx: &Transaction<'_>, table: &'static Table, unix_ms: u64) -> Result<u64, StoreError> {
+    let tenant = match table.scope {
+        Scope::Itself => "r.id",
+        Scope::Referred => "'00000000-0000-0000-0000-000000000000'::uuid",
+        Scope::Tenant | Scope::Site => "r.tenant_id",
+    };
+    let statement = format!(
+        "insert into sync.row_versions (tenant_id, table_id, row_id, txid, hlc, vv, dots)
+         select n.tenant_id, $1, n.id, pg_current_xact_id()::text::bigint, $2,
+           jsonb_build_object(n.replica::text, n.seq),
+           jsonb_build_object('*', jsonb_build_array(n.replica, n.seq, $2))
+         from (
+           select {tenant} as tenant_id, r.id, hub.replica, nextval('sync.seq') as seq
+           from {} as r cross join sync.hub as hub
+           where not exists (
+             select from sync.row_versions as v
+             where v.tenant_id = {tenant} and v.table_id = $1 and v.row_id = r.id
+           )
+         ) as n",
+        table.pg
+    );
+    Ok(tx.execute(&statement, &[&number(table.id), &Hlc::at(unix_ms).0.cast_signed()]).await?)
 }
 
 /// Sends rows again to every edge of the tenant, unchanged.
