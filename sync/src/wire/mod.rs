@@ -5,6 +5,7 @@
 //! `stream` is bodies as bytes; `problem` is errors as programs read them.
 
 pub mod canonical;
+pub mod conflict;
 pub mod convert;
 pub mod message;
 pub mod problem;
