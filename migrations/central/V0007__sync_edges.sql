@@ -241,7 +241,9 @@ $$;
 
 do $$
 begin
-  if not pg_has_role('waystation_hub', 'member') then
+  -- Asked of everybody but superusers, who need none: from PostgreSQL 16 on, making a role gives its maker a membership
+  -- that does not reach as far as SET ROLE.
+  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
     execute format('grant waystation_hub to %I', current_user);
   end if;
 exception

@@ -78,7 +78,12 @@ impl Cluster {
 
     /// The URL of a database of this cluster, for the superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        self.url_as(SUPERUSER, database)
+    }
+
+    /// The URL of a database of this cluster, for any role that may log in; nobody has a password.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The TCP port on 127.0.0.1. It stays the same through [`Cluster::start_again`].
@@ -337,7 +342,7 @@ fn versioned_directories() -> Vec<PathBuf> {
 
 /// Makes the cluster's directory as the user who will own it: PostgreSQL refuses to run in another's, and as root.
 fn new_directory() -> PathBuf {
-    let pattern = std::env::temp_dir().join("waystation-pg-XXXXXX");
+    let pattern = std::env::temp_dir().join(format!("waystation-pg-{}", "X".repeat(6)));
     let output = run(as_server_user("mktemp").arg("-d").arg(&pattern));
     assert!(output.status.success(), "mktemp -d {}: {}", pattern.display(), text(&output.stderr));
     PathBuf::from(text(&output.stdout).trim_end())

@@ -6,5 +6,6 @@
 
 mod error;
 pub mod schema;
+pub mod seed;
 
 pub use error::{ConstraintKind, StoreError};

@@ -129,8 +129,9 @@ async fn migrate_locked(client: &mut Client) -> Result<Vec<Applied>, StoreError>
     }
     pin_search_path(client).await?;
     let ran = files::migrations::runner().run_async(client).await;
-    reset_search_path(client).await?;
+    let reset = reset_search_path(client).await;
     ran.map_err(StoreError::Migrating)?;
+    reset?;
     let mut after = history(client).await?;
     after.retain(|migration| !before.contains(migration));
     Ok(after)
