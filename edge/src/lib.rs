@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 pub mod clock;
 pub mod config;
+pub mod credential;
+pub mod data_dir;
 pub mod db;
 pub mod sync_handle;
 
