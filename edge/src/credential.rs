@@ -1,27 +1,24 @@
 //! Who this edge is to its hub: `credential.json` in the data directory, for its owner alone.
 //!
-//! The secret is never printed: [`Credential`] shows everything else.
+//! The secret is never printed: the debug form of [`Credential`] leaves it out.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use sync::wire::message::Enrolled;
 
 use crate::data_dir::write_private;
 
 /// What enrolment gave.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Credential {
     /// The hub's URL, without a slash at its end.
     pub hub: String,
-    /// The edge's id at the hub.
-    pub edge: Uuid,
-    /// The edge's name at the hub.
-    pub name: String,
-    /// The bearer credential.
-    pub secret: String,
+    /// Who this edge is. Kept whole, so that a crash between this file and the database loses nothing.
+    #[serde(flatten)]
+    pub identity: Enrolled,
 }
 
 /// A credential that cannot be read or kept.
@@ -73,19 +70,39 @@ impl Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hub, edge, name, secret: _ } = self;
-        f.debug_struct("Credential").field("hub", hub).field("edge", edge).field("name", name).finish_non_exhaustive()
+        let Self { hub, identity } = self;
+        let Enrolled { edge, name, tenant, site, .. } = identity;
+        let mut shown = f.debug_struct("Credential");
+        shown.field("hub", hub).field("edge", edge).field("name", name).field("tenant", tenant).field("site", site);
+        shown.finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sync::wire::message::Fence;
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
-    fn the_secret_is_not_printed() {
-        let (hub, name, secret) = ("http://hub".to_owned(), "hq-1".to_owned(), "hush".to_owned());
-        let credential = Credential { hub, edge: Uuid::nil(), name, secret };
-        assert!(!format!("{credential:?}").contains("hush"));
+    fn the_secret_is_stored_and_not_printed() {
+        let identity = Enrolled {
+            edge: Uuid::max(),
+            name: "hq-1".to_owned(),
+            replica: 7,
+            credential: "hush".to_owned(),
+            tenant: Uuid::nil(),
+            site: Uuid::nil(),
+            fence: Fence { count: 0, token: "hushed".to_owned() },
+        };
+        let credential = Credential { hub: "http://hub".to_owned(), identity };
+        assert!(!format!("{credential:?}").contains("hush"), "{credential:?}");
+        let path = std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));
+        assert!(Credential::load(&path).unwrap().is_none());
+        credential.store(&path).unwrap();
+        let loaded = Credential::load(&path).unwrap().expect("it was stored");
+        assert_eq!((loaded.identity.credential.as_str(), loaded.identity.replica), ("hush", 7));
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod credential;
 pub mod data_dir;
 pub mod db;
+pub mod socket;
 pub mod sync_handle;
 
 /// What the API, the pages, the control socket and the sync loop share. Cheap to clone.

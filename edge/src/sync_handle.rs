@@ -3,6 +3,7 @@
 //! The loop holds [`SyncPort`]; pages, API, control socket and commands hold [`SyncHandle`]. Nothing here knows how an
 //! exchange is made.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many requests to the loop may wait before callers do.
@@ -46,7 +47,7 @@ pub struct Link {
 }
 
 /// Rows sent and received since the process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Rows that the hub answered.
     pub rows_pushed: u64,
