@@ -9,3 +9,5 @@
 
 pub mod catalog;
 pub mod merge;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
