@@ -10,4 +10,6 @@
 pub mod catalog;
 pub mod merge;
 pub mod session;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod wire;
