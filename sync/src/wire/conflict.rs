@@ -1,39 +1,30 @@
-//! Conflicts between their form in the merge and their form in messages and in the edge's ledger.
+//! Conflicts between their message form and the merge's.
 
 use serde_json::value::RawValue;
-use thiserror::Error;
 
-use super::convert::{self, ConvertError};
+use super::canonical;
+use super::convert::{ConvertError, json_of, register_value};
 use super::message::{ConflictKind, ConflictStatus, ConflictText, PartyText};
 use super::version::DotText;
 use crate::catalog::{self, Table};
 use crate::merge::conflict::{Conflict, Kind, Party, Status};
 use crate::merge::ids::RowId;
 
-/// A conflict that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ConflictError {
-    /// It is about a table that the catalog does not know.
-    #[error("a conflict about the unknown table {0:?}")]
-    UnknownTable(String),
-    /// One of its values does not fit the register.
-    #[error("a conflict's value cannot be read: {0}")]
-    Value(#[from] ConvertError),
-}
-
-/// A conflict as a message carries it.
-///
-/// # Errors
-/// [`ConflictError::UnknownTable`] when its table is not in the catalog.
-pub fn to_text(conflict: &Conflict) -> Result<ConflictText, ConflictError> {
-    let unknown = || ConflictError::UnknownTable(format!("number {}", conflict.table.0));
-    let table = catalog::by_id(conflict.table).ok_or_else(unknown)?;
-    Ok(ConflictText {
-        table: table.name.to_owned(),
+/// A conflict as a message carries it; `None` for a table that is not in the catalog.
+pub fn text(conflict: &Conflict) -> Option<ConflictText> {
+    Some(ConflictText {
+        table: catalog::by_id(conflict.table)?.name.to_owned(),
         row: conflict.row.0,
-        kind: conflict.kind.into(),
+        kind: match conflict.kind {
+            Kind::EditEdit => ConflictKind::EditEdit,
+            Kind::EditDelete => ConflictKind::EditDelete,
+        },
         register: conflict.register.clone(),
-        status: conflict.status.into(),
+        status: match conflict.status {
+            Status::Open => ConflictStatus::Open,
+            Status::Dismissed => ConflictStatus::Dismissed,
+            Status::Restored => ConflictStatus::Restored,
+        },
         loser: party_text(&conflict.loser),
         winner: party_text(&conflict.winner),
     })
@@ -42,96 +33,49 @@ pub fn to_text(conflict: &Conflict) -> Result<ConflictText, ConflictError> {
 /// A conflict out of a message.
 ///
 /// # Errors
-/// [`ConflictError`] when its table or one of its values is not known here.
-pub fn from_text(text: &ConflictText) -> Result<Conflict, ConflictError> {
-    let unknown = || ConflictError::UnknownTable(text.table.clone());
+/// A table or register that the catalog does not know, or a value that its register cannot hold.
+pub fn parse(text: &ConflictText) -> Result<Conflict, ConvertError> {
+    let unknown = || ConvertError::Type { table: "conflicts", column: "t".to_owned(), expected: "a synced table" };
     let table = catalog::by_name(&text.table).ok_or_else(unknown)?;
     let register = text.register.as_deref();
+    if let Some(register) = register {
+        let refuse = |source| ConvertError::Canonical { table: table.name, column: "register".to_owned(), source };
+        canonical::text(register).map_err(refuse)?;
+        let unknown = table.columns_of(register).next().is_none() && catalog::split_key(register).is_none();
+        if unknown {
+            return Err(ConvertError::Type { table: table.name, column: register.to_owned(), expected: "a register" });
+        }
+    }
     Ok(Conflict {
         table: table.id,
         row: RowId(text.row),
-        kind: text.kind.into(),
+        kind: match text.kind {
+            ConflictKind::EditEdit => Kind::EditEdit,
+            ConflictKind::EditDelete => Kind::EditDelete,
+        },
         register: text.register.clone(),
         loser: party(table, register, &text.loser)?,
         winner: party(table, register, &text.winner)?,
-        status: text.status.into(),
+        status: match text.status {
+            ConflictStatus::Open => Status::Open,
+            ConflictStatus::Dismissed => Status::Dismissed,
+            ConflictStatus::Restored => Status::Restored,
+        },
     })
 }
 
-fn party_text(party: &Party) -> PartyText {
-    // `json_of` writes JSON; a null stands in for what cannot be.
-    let json = |value| RawValue::from_string(convert::json_of(value)).unwrap_or_else(|_| RawValue::NULL.to_owned());
-    PartyText { dot: DotText(party.dot), value: party.value.as_ref().map(json) }
+/// One side as a message and the centre's tables carry it.
+pub fn party_text(party: &Party) -> PartyText {
+    // Canonical text is valid JSON; a null stands in for what cannot be.
+    let raw = |json| RawValue::from_string(json).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    PartyText { dot: DotText(party.dot), value: party.value.as_ref().map(|value| raw(json_of(value))) }
 }
 
-fn party(table: &'static Table, register: Option<&str>, text: &PartyText) -> Result<Party, ConvertError> {
+/// One side out of its text form.
+pub fn party(table: &'static Table, register: Option<&str>, text: &PartyText) -> Result<Party, ConvertError> {
     let value = match (register, &text.value) {
-        (Some(register), Some(raw)) => Some(convert::register_value(table, register, raw)?),
+        (Some(register), Some(raw)) => Some(register_value(table, register, raw)?),
         _ => None,
     };
     Ok(Party { dot: text.dot.0, value })
-}
-
-impl From<Kind> for ConflictKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::EditEdit => Self::EditEdit,
-            Kind::EditDelete => Self::EditDelete,
-        }
-    }
-}
-
-impl From<ConflictKind> for Kind {
-    fn from(kind: ConflictKind) -> Self {
-        match kind {
-            ConflictKind::EditEdit => Self::EditEdit,
-            ConflictKind::EditDelete => Self::EditDelete,
-        }
-    }
-}
-
-impl From<Status> for ConflictStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Open => Self::Open,
-            Status::Dismissed => Self::Dismissed,
-            Status::Restored => Self::Restored,
-        }
-    }
-}
-
-impl From<ConflictStatus> for Status {
-    fn from(status: ConflictStatus) -> Self {
-        match status {
-            ConflictStatus::Open => Self::Open,
-            ConflictStatus::Dismissed => Self::Dismissed,
-            ConflictStatus::Restored => Self::Restored,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::merge::clock::{Dot, Hlc};
-    use crate::merge::ids::ReplicaId;
-    use crate::merge::value::Value;
-
-    #[test]
-    fn a_conflict_survives_a_round_trip() {
-        let dot = |seq| Dot { replica: ReplicaId(3), seq, hlc: Hlc::at(seq), by: None };
-        let group = Value::Group(vec![Value::text("done"), Value::Null]);
-        let conflict = Conflict {
-            table: catalog::by_name("tasks").unwrap().id,
-            row: RowId(uuid::Uuid::nil()),
-            kind: Kind::EditEdit,
-            register: Some("status".to_owned()),
-            loser: Party { dot: dot(1), value: Some(group) },
-            winner: Party { dot: dot(2), value: None },
-            status: Status::Dismissed,
-        };
-        let text = serde_json::to_string(&to_text(&conflict).unwrap()).unwrap();
-        let read: ConflictText = serde_json::from_str(&text).unwrap();
-        assert_eq!(from_text(&read).unwrap(), conflict);
-    }
 }
