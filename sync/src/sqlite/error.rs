@@ -3,6 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::merge::ids::RowId;
+use crate::wire::convert::ConvertError;
+use crate::wire::frames::FrameError;
+use crate::wire::stream::StreamError;
+use crate::wire::version::VersionError;
+
 /// An error of the edge's store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -56,6 +62,42 @@ pub enum StoreError {
         /// What failed.
         source: io::Error,
     },
+    /// A row holds a value without a canonical form.
+    #[error("row {row} cannot be read: {source}")]
+    Row {
+        /// The row.
+        row: RowId,
+        /// Why.
+        source: ConvertError,
+    },
+    /// A version record is not what capture and apply write.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// A conflict record is not what apply writes.
+    #[error("conflict {id} cannot be read: {source}")]
+    Conflict {
+        /// Its id.
+        id: String,
+        /// Why.
+        source: ConvertError,
+    },
+    /// A stored text is not the JSON that it should be.
+    #[error("{what} cannot be read: {source}")]
+    Text {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The batch in flight cannot be read back.
+    #[error("the batch in flight cannot be read: {0}")]
+    Batch(#[from] FrameError),
+    /// A batch cannot be written.
+    #[error("a batch cannot be written: {0}")]
+    Body(#[from] StreamError),
+    /// Whoever asked for a dump cannot take it.
+    #[error("cannot write the dump: {0}")]
+    Output(#[source] io::Error),
     /// SQLite refused a statement.
     #[error("the edge's database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -6,9 +6,19 @@
 //! file beside it; plain clients are not kept out, and their writes are captured like ours. A commit is on the disk when
 //! it returns (`synchronous = full`), because a seq that was pushed and then lost would be used twice.
 
+pub mod apply;
 pub mod capture;
+pub mod directory;
+pub mod dump;
 pub mod error;
+pub mod ledger;
+pub mod outbox;
+pub mod receipts;
+pub mod rows;
 pub mod schema;
+pub mod self_state;
+pub mod status;
+pub mod versions;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
