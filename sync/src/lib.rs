@@ -7,8 +7,12 @@
 //! Imports point one way: `merge ← session ← wire ← {sqlite, pg} ← {hub, admin}`. Without features this crate does
 //! no input or output at all.
 
+#[cfg(feature = "hub")]
+pub mod admin;
 pub mod catalog;
 pub mod merge;
+#[cfg(feature = "hub")]
+pub mod pg;
 pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -1,1 +1,4 @@
-//! x
+//! What the tests share: real processes and the checkers that judge them. Nothing here is linked into a product.
+
+/// Throw-away PostgreSQL clusters.
+pub mod postgres;

@@ -51,6 +51,11 @@ impl Store {
         &self.connection
     }
 
+    /// The connection, and the lock that has to live as long as it; none for a store in memory.
+    pub fn into_parts(self) -> (Connection, Option<File>) {
+        (self.connection, self._lock)
+    }
+
     /// Begins a transaction that holds the write lock from its start, so that what it reads is what it writes to.
     ///
     /// # Errors
