@@ -98,7 +98,8 @@ mod tests {
         };
         let credential = Credential { hub: "http://hub".to_owned(), identity };
         assert!(!format!("{credential:?}").contains("hush"), "{credential:?}");
-        let path = std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));
+        let path =
+            std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));
         assert!(Credential::load(&path).unwrap().is_none());
         credential.store(&path).unwrap();
         let loaded = Credential::load(&path).unwrap().expect("it was stored");

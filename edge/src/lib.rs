@@ -5,13 +5,26 @@
 
 use std::sync::Arc;
 
+pub mod action;
+pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod conflicts;
 pub mod credential;
 pub mod data_dir;
 pub mod db;
+pub mod devices;
+pub mod draft;
+pub mod edits;
+pub mod lockouts;
+pub mod people;
+pub mod refusal;
+pub mod sessions;
+pub mod sites;
 pub mod socket;
 pub mod sync_handle;
+pub mod tasks;
+pub mod times;
 
 /// What the API, the pages, the control socket and the sync loop share. Cheap to clone.
 #[derive(Clone, Debug)]
