@@ -37,7 +37,7 @@ pub enum Error {
     #[error("another edge is named {0} by now; issue a code for another name with `hub edge enroll`")]
     NameTaken(String),
     /// Another version of the protocol, or none.
-    #[error("this hub speaks sync-protocol {supported}, the request says {said:?}", supported = crate::wire::message::PROTOCOL)]
+    #[error("this hub speaks sync-protocol {supported} with a sync-nonce, the request says {0:?}", supported = crate::wire::message::PROTOCOL)]
     Protocol(String),
     /// Another type of body.
     #[error("the body has to be {expected}", expected = crate::wire::message::NDJSON)]

@@ -7,13 +7,13 @@ use super::error::Error;
 use crate::pg::connection;
 
 /// The process runs.
-pub async fn healthz() -> &'static str {
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// The database answers too.
-pub async fn readyz(State(hub): State<Hub>) -> Result<&'static str, Error> {
+pub(super) async fn readyz(State(hub): State<Hub>) -> Result<&'static str, Error> {
     let client = hub.pool.get().await?;
-    connection::ping(&***client).await?;
+    connection::ping(&**client).await?;
     Ok("ok\n")
 }

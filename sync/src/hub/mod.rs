@@ -7,6 +7,7 @@ pub mod config;
 pub mod edge_auth;
 pub mod error;
 mod health_routes;
+mod run;
 mod sync_routes;
 mod wake;
 
@@ -26,7 +27,7 @@ pub use config::Config;
 
 /// The newest schema of an edge that this hub understands, by the number of its last migration. An edge that is newer
 /// may have registers that the catalog here lacks.
-pub const EDGE_SCHEMA_MAX: u32 = 999;
+pub const EDGE_SCHEMA_MAX: u32 = 3;
 
 /// What the routes share.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ use crate::wire::stream::{self, Writer};
 const NONCE_BYTES_MAX: usize = 200;
 
 /// Checks what every request carries and echoes the nonce, so that no captive portal is taken for a hub.
-pub async fn speak(request: Request, next: Next) -> Response {
+pub(super) async fn speak(request: Request, next: Next) -> Response {
     let nonce = request.headers().get(NONCE_HEADER).filter(|nonce| nonce.len() <= NONCE_BYTES_MAX).cloned();
     let mut response = match check(request.headers()) {
         Ok(()) => next.run(request).await,
@@ -53,7 +53,7 @@ fn check(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// `POST /sync/v1/enroll`: a one-time code for an identity.
-pub async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
+pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
     let enroll: Enroll = read_one(body).await?;
     let (edge, token) = (clock::id(), clock::random::<16>()?);
     let credential = edge_auth::credential(edge, clock::random()?);
@@ -81,26 +81,26 @@ pub async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Erro
 }
 
 /// `POST /sync/v1/hello`: begins a session.
-pub async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
     let hello: Hello = read_one(body).await?;
     let client = hub.pool.get().await?;
     let edge = edge_auth::authenticate(&client, &headers).await?;
     let now_ms = clock::unix_ms();
-    let own = edges::replicas(&***client, edge.id).await?;
+    let own = edges::replicas(&**client, edge.id).await?;
     let cursor = hub.open(&client, &edge, hello.cursor.as_deref()).await?;
-    let present = feed::snapshot_of(&***client).await?;
+    let present = feed::snapshot_of(&**client).await?;
     let verdict = verdict(&edge, &own, &hello, cursor.as_ref(), &present);
     let offset_ms = i64::try_from(hello.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
     let seq = if verdict == Verdict::Ok { hello.seq } else { 0 };
-    edges::greet(&***client, edge.id, seq, (&hello.app_version, hello.schema), offset_ms).await?;
-    edges::report(&***client, edge.id, &hello.report).await?;
+    edges::greet(&**client, edge.id, seq, (&hello.app_version, hello.schema), offset_ms).await?;
+    edges::report(&**client, edge.id, &hello.report).await?;
     if verdict != Verdict::Ok {
         tracing::warn!(edge = edge.name, ?verdict, "a session was refused");
     }
     answer_one(&Welcome {
         verdict,
         unix_ms: now_ms,
-        directory: edges::directory(&***client, edge.tenant).await?,
+        directory: edges::directory(&**client, edge.tenant).await?,
         app_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }
@@ -129,7 +129,7 @@ fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor
 }
 
 /// `POST /sync/v1/push`: writes of an edge.
-pub async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
     // The body is here and parsed before anything is locked: a slow sender holds nothing.
     let body = read(body).await?;
     let mut client = hub.pool.get().await?;
@@ -147,7 +147,7 @@ pub async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Res
 }
 
 /// `POST /sync/v1/pull`: what the edge has not seen. Waits for something if it may.
-pub async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
     let pull: Pull = read_one(body).await?;
     let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
     let (edge, cursor) = {
@@ -158,9 +158,9 @@ pub async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Res
         }
         let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
         let cursor = hub.open(&client, &edge, pull.cursor.as_deref()).await?.ok_or_else(unknown)?;
-        edges::report(&***client, edge.id, &pull.report).await?;
+        edges::report(&**client, edge.id, &pull.report).await?;
         if let Some(start) = &cursor.start {
-            edges::acknowledge_cursor(&***client, edge.id, &start.text()).await?;
+            edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }
         (edge, cursor)
     };
@@ -204,7 +204,7 @@ impl Hub {
         let mut client = self.pool.get().await?;
         let page = feed::page(&mut client, edge, cursor).await?;
         if !page.unsendable.is_empty() {
-            ledger::quarantine(&***client, edge.tenant, &page.unsendable).await?;
+            ledger::quarantine(&**client, edge.tenant, &page.unsendable).await?;
         }
         Ok(page)
     }
@@ -223,7 +223,7 @@ impl Hub {
 
     async fn seal(&self, edge: &Edge, cursor: &Cursor) -> Result<String, Error> {
         let client = self.pool.get().await?;
-        let key = feed::seal_key(&***client).await?;
+        let key = feed::seal_key(&**client).await?;
         let sealed = cursor::seal(cursor, &key, edge.id, clock::random()?);
         sealed.map_err(|error| Error::Message(error.to_string()))
     }

@@ -22,7 +22,7 @@ const AWAY_MS: u64 = 500;
 
 /// Who waits for which tenant.
 #[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Inner>);
+pub(super) struct Wake(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -33,7 +33,7 @@ struct Inner {
 impl Wake {
     /// Begins to watch a tenant. Whatever is committed from here on wakes the watcher, so a reader subscribes before it
     /// looks.
-    pub fn subscribe(&self, tenant: Uuid) -> watch::Receiver<u64> {
+    pub(super) fn subscribe(&self, tenant: Uuid) -> watch::Receiver<u64> {
         let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = tenants.entry(tenant).or_insert_with(|| watch::Sender::new(0)).subscribe();
         self.0.waiting.notify_one();
@@ -41,7 +41,7 @@ impl Wake {
     }
 
     /// Wakes a tenant's watchers; those of every tenant for the nil id, which stands for users.
-    pub fn wake(&self, tenant: Uuid) {
+    pub(super) fn wake(&self, tenant: Uuid) {
         let tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let woken = tenants.iter().filter(|(other, _)| tenant.is_nil() || **other == tenant);
         for (_, sender) in woken {
@@ -50,7 +50,7 @@ impl Wake {
     }
 
     /// Asks the database for ever, as often as somebody waits.
-    pub async fn poll(self, pool: Pool) {
+    pub(super) async fn poll(self, pool: Pool) {
         let mut since = None;
         loop {
             if !self.is_watched() {
@@ -84,5 +84,5 @@ impl Wake {
 
 async fn look(pool: &Pool, since: Option<&Snapshot>) -> Result<(Snapshot, Vec<Uuid>), Error> {
     let client = pool.get().await?;
-    Ok(feed::changed_since(&***client, since).await?)
+    Ok(feed::changed_since(&**client, since).await?)
 }

@@ -131,7 +131,7 @@ enum Fate {
 }
 
 /// A pushed row beside what the hub has of it.
-struct Candidate<'a> {
+struct Candidate {
     index: usize,
     table: &'static Table,
     id: RowId,
@@ -140,12 +140,11 @@ struct Candidate<'a> {
     known: Option<Row>,
     /// The row as it is in its table, if it is there.
     before: Option<Values>,
-    incoming: &'a Incoming,
 }
 
 /// Locks every row that can be had, then reads rows and versions in later statements, which see what was committed
 /// before the lock was granted.
-async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Result<Vec<Candidate<'a>>, StoreError> {
+async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Result<Vec<Candidate>, StoreError> {
     let mut tables: BTreeMap<TableId, (&'static Table, Vec<(usize, &'a Incoming, &'a Push)>)> = BTreeMap::new();
     for (index, incoming) in work.batch.rows.iter().enumerate() {
         match &incoming.parsed {
@@ -176,7 +175,7 @@ async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Result<Vec<Candi
                     let seen = known.as_ref().map(|row| row.version.vv.clone()).unwrap_or_default();
                     let clamps = clamp(&mut push.version, &seen, &work.own, Hlc::ceiling(work.now_ms));
                     let id = incoming.id();
-                    candidates.push(Candidate { index, table, id, push, clamps, known, before, incoming });
+                    candidates.push(Candidate { index, table, id, push, clamps, known, before });
                 }
                 None => {}
             }
@@ -251,7 +250,7 @@ async fn centre_dot(tx: &Transaction<'_>, work: &Work<'_>, hlc: Hlc) -> Result<D
 async fn plan(
     tx: &Transaction<'_>,
     work: &mut Work<'_>,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate],
 ) -> Result<Result<Vec<Planned>, String>, StoreError> {
     let mut planned = Vec::new();
     for candidate in candidates {
@@ -277,11 +276,11 @@ async fn plan(
     refuse_foreign(tx, work, candidates, planned).await.map(Ok)
 }
 
-fn decide(candidate: &Candidate<'_>, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {
+fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {
     plan_push(candidate.table.id, candidate.id, known, &candidate.push, own, &candidate.table.quiet())
 }
 
-impl Candidate<'_> {
+impl Candidate {
     fn planned(&self, work: &Work<'_>, row: Row, conflicts: Vec<Conflict>, exact: bool) -> Planned {
         let exact = exact && self.clamps.is_empty();
         let dead = !row.version.is_alive();
@@ -311,7 +310,7 @@ impl Candidate<'_> {
 }
 
 /// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
-async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate<'_>) -> Result<Row, StoreError> {
+async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate) -> Result<Row, StoreError> {
     let directory: BTreeSet<u32> =
         edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
     let pushed = &candidate.push.version;
@@ -328,7 +327,7 @@ async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate<
 async fn refuse_foreign(
     tx: &Transaction<'_>,
     work: &mut Work<'_>,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate],
     planned: Vec<Planned>,
 ) -> Result<Vec<Planned>, StoreError> {
     let assignee = |planned: &Planned| match planned.row.values.get("user_id") {
@@ -368,7 +367,7 @@ async fn refuse_foreign(
 async fn write(
     tx: &mut Transaction<'_>,
     work: &mut Work<'_>,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate],
     planned: Vec<Planned>,
 ) -> Result<Written, StoreError> {
     let tenant = work.edge.tenant;
@@ -397,7 +396,7 @@ async fn write(
 async fn spare_parents(
     tx: &Transaction<'_>,
     work: &mut Work<'_>,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate],
     table: &'static Table,
     dying: Vec<Planned>,
 ) -> Result<Vec<Planned>, StoreError> {
@@ -439,7 +438,7 @@ async fn spare_parents(
 async fn keep(
     tx: &Transaction<'_>,
     work: &Work<'_>,
-    candidate: &Candidate<'_>,
+    candidate: &Candidate,
     dying: Planned,
 ) -> Result<Planned, StoreError> {
     let Some(mut touched) = candidate.known.clone() else { return Ok(dying) };
@@ -455,7 +454,7 @@ async fn keep(
 async fn settle(
     tx: &mut Transaction<'_>,
     work: &mut Work<'_>,
-    candidates: &[Candidate<'_>],
+    candidates: &[Candidate],
     written: Written,
 ) -> Result<(), StoreError> {
     let mut conflicts = work.batch.conflicts.clone();
@@ -538,7 +537,7 @@ impl Work<'_> {
     }
 }
 
-fn answer(work: &Work<'_>, candidates: &[Candidate<'_>], moment: &Moment) -> Vec<u8> {
+fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment) -> Vec<u8> {
     let mut clamps: BTreeMap<usize, &[Clamp]> = BTreeMap::new();
     clamps.extend(candidates.iter().map(|candidate| (candidate.index, candidate.clamps.as_slice())));
     let token = moment.token.iter().map(|byte| format!("{byte:02x}")).collect();
