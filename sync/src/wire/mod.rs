@@ -1,12 +1,14 @@
 //! The protocol: messages, and the border where foreign data becomes our types or is refused.
 //!
 //! Nothing here does input or output. `canonical` gives every value its one spelling; `version` is the text form of
-//! versions, stored and sent; `message` lists the messages; `convert` turns rows from fields into registers and back;
-//! `stream` is bodies as bytes; `problem` is errors as programs read them.
+//! versions, stored and sent; `message` lists the messages; `convert` turns rows from fields into registers and back,
+//! `conflict` does so for conflicts; `stream` is bodies as bytes, `frames` whole bodies out of lines; `problem` is
+//! errors as programs read them.
 
 pub mod canonical;
 pub mod conflict;
 pub mod convert;
+pub mod frames;
 pub mod message;
 pub mod problem;
 pub mod stream;

@@ -9,6 +9,8 @@ use thiserror::Error;
 use crate::merge::limits::{BODY_BYTES_MAX, INFLATE_RATIO_MAX};
 
 const LEVEL: i32 = 1;
+/// The first word of a frame that decoders skip.
+const SKIPPED_FRAME: u32 = 0x184d_2a50;
 
 /// A body that cannot be read. None of these is the sender's data: the transfer was cut, or the peer is no hub.
 #[derive(Debug, Error)]
@@ -54,15 +56,31 @@ impl Writer {
         self.bytes.is_empty()
     }
 
-    /// The body.
+    /// The body. One that compresses too well is padded, so that no reader takes it for a bomb.
     pub fn finish(self) -> Result<Vec<u8>, StreamError> {
-        zstd::encode_all(self.bytes.as_slice(), LEVEL).map_err(StreamError::Compression)
+        let mut body = zstd::encode_all(self.bytes.as_slice(), LEVEL).map_err(StreamError::Compression)?;
+        if self.bytes.len() > inflated_max(body.len()) {
+            pad(&mut body, self.bytes.len().div_ceil(INFLATE_RATIO_MAX));
+        }
+        Ok(body)
     }
+}
+
+/// Brings a body to a length with a frame that decoders skip (RFC 8878 section 3.1.2).
+fn pad(body: &mut Vec<u8>, length: usize) {
+    let padding = length.saturating_sub(body.len());
+    body.extend_from_slice(&SKIPPED_FRAME.to_le_bytes());
+    body.extend_from_slice(&u32::try_from(padding).unwrap_or(u32::MAX).to_le_bytes());
+    body.resize(body.len() + padding, 0);
+}
+
+fn inflated_max(body_bytes: usize) -> usize {
+    BODY_BYTES_MAX.min(body_bytes.saturating_mul(INFLATE_RATIO_MAX).max(64 * 1024))
 }
 
 /// The lines of a body. Refuses what inflates too far before it is all in memory.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, StreamError> {
-    let inflated_max = BODY_BYTES_MAX.min(body.len().saturating_mul(INFLATE_RATIO_MAX).max(64 * 1024));
+    let inflated_max = inflated_max(body.len());
     let decoder = zstd::Decoder::new(body).map_err(StreamError::Compression)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(inflated_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -106,6 +124,14 @@ mod tests {
         for cut in 0..body.len() {
             assert!(read::<u32>(&body[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_long_run_of_one_letter_is_no_bomb() {
+        let text = "a".repeat(1_000_000);
+        let body = write_one(&text).unwrap();
+        assert!(body.len() * INFLATE_RATIO_MAX >= text.len());
+        assert_eq!(read_one::<String>(&body).unwrap(), text);
     }
 
     #[test]

@@ -1,0 +1,170 @@
+//! What the answer to a push does here: rows stop waiting, are refused, or are asked for again.
+//!
+//! One transaction stores everything that the answer says, the next fence token, and that nothing is in flight any
+//! more. Invariants: nothing above the batch's highest seq is acknowledged; a write made since the batch was put
+//! together goes on waiting, whatever the answer says of its row.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::error::StoreError;
+use super::ledger::{self, Refused, Way};
+use super::outbox::{self, InFlight, acknowledged_by};
+use super::rows;
+use super::self_state::{self, SelfState};
+use super::status;
+use super::versions::{self, Refusal, Tracked};
+use crate::catalog::{self, Table};
+use crate::merge::clock::Hlc;
+use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::plan::{Clamp, restamp};
+use crate::wire::conflict;
+use crate::wire::frames::{PushAnswer, PushBody, read_push};
+use crate::wire::message::{Outcome, PushRow, RowAnswer};
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// It answers another batch than the one in flight; nothing was changed.
+    Stale,
+    /// It was taken.
+    Taken {
+        /// How many rows it answers.
+        rows: u64,
+        /// Whether more can be sent.
+        more: bool,
+        /// Whether a row has to be sent again after a while.
+        busy: bool,
+    },
+}
+
+/// Carries out the answer to the batch in flight.
+///
+/// # Errors
+/// [`StoreError::Batch`] when the batch in flight is damaged, [`StoreError`] when the database fails.
+pub fn acknowledge(connection: &mut Connection, answer: &PushAnswer, now_ms: u64) -> Result<Receipt, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let in_flight = match outbox::load(&tx)? {
+        Some(in_flight) if in_flight.batch == answer.head.id => in_flight,
+        _ => return Ok(Receipt::Stale),
+    };
+    let sent = read_push(&in_flight.body)?;
+    let taken = take(&tx, &in_flight, &sent, answer, now_ms)?;
+    tx.commit()?;
+    Ok(taken)
+}
+
+fn take(
+    tx: &Transaction<'_>,
+    in_flight: &InFlight,
+    sent: &PushBody,
+    answer: &PushAnswer,
+    now_ms: u64,
+) -> Result<Receipt, StoreError> {
+    let this = self_state::load(tx)?;
+    let key = |table: &str, id| (table.to_owned(), id);
+    let answers: BTreeMap<_, _> = answer.rows.iter().map(|row| (key(&row.table, row.id), row)).collect();
+    let (mut busy, mut progress) = (false, sent.rows.is_empty());
+    for row in &sent.rows {
+        let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
+        match answer.outcome {
+            Outcome::Busy => busy = true,
+            Outcome::Accepted | Outcome::Merged => progress |= accept(tx, &this, in_flight, row, answer)?,
+            Outcome::Quarantined | Outcome::NeedFull => progress |= refuse(tx, &this, row, answer, now_ms)?,
+        }
+    }
+    for text in &sent.conflicts {
+        let of_row = answers.get(&key(&text.table, text.row)).map(|answer| answer.outcome);
+        if matches!(of_row, None | Some(Outcome::Accepted | Outcome::Merged)) {
+            let parsed = conflict::parse(text);
+            let unreadable = |source| StoreError::Conflict { id: "in flight".to_owned(), source };
+            ledger::acknowledge(tx, &parsed.map_err(unreadable)?)?;
+        }
+    }
+    for audit in &sent.audits {
+        ledger::audit_sent(tx, audit.id)?;
+    }
+    self_state::set_fence(tx, &answer.head.fence)?;
+    self_state::heard(tx, now_ms, answer.head.unix_ms)?;
+    outbox::delete(tx)?;
+    let counts = status::counts(tx)?;
+    let more = counts.rows_pending + counts.conflicts_pending + counts.audits_pending > 0;
+    let rows = u64::try_from(sent.rows.len()).unwrap_or(u64::MAX);
+    // A hub that answers without taking anything is asked again after a while, not at once.
+    Ok(Receipt::Taken { rows, more, busy: busy || !progress })
+}
+
+/// The hub has the row up to the batch. Says whether it stops waiting or has come closer to it.
+fn accept(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    in_flight: &InFlight,
+    sent: &PushRow,
+    answer: &RowAnswer,
+) -> Result<bool, StoreError> {
+    let Some((table, id, mut tracked)) = tracked(tx, sent)? else { return Ok(true) };
+    let sent_seq = sent.vv.0.seen(this.replica);
+    if answer.vv.0.is_empty() {
+        return gone(tx, table, id, tracked.version.vv.seen(this.replica) > sent_seq);
+    }
+    let clamp = |&(replica, seq, hlc)| Clamp { replica: ReplicaId(replica), seq, hlc: Hlc(hlc) };
+    let clamps: Vec<Clamp> = answer.clamps.iter().map(clamp).collect();
+    restamp(&mut tracked.version, &clamps);
+    let acknowledged = acknowledged_by(this, &answer.vv.0, sent_seq.min(in_flight.high_seq));
+    let before = tracked.base.take();
+    let waits = tracked.version.vv.seen(this.replica) > acknowledged.seen(this.replica);
+    tracked.base = waits.then(|| before.clone().unwrap_or_default().join(&acknowledged));
+    tracked.refused = None;
+    versions::save(tx, table, id, &tracked)?;
+    ledger::settle(tx, Way::Up, table.id, id)?;
+    Ok(tracked.base != before)
+}
+
+/// The hub has forgotten the row as deleted, and keeps what was written since as conflicts. It goes here too, unless
+/// it was written again meanwhile: that has to become a conflict first.
+fn gone(tx: &Transaction<'_>, table: &'static Table, id: RowId, written_since: bool) -> Result<bool, StoreError> {
+    if written_since {
+        return Ok(false);
+    }
+    self_state::set_applying(tx, true)?;
+    rows::delete(tx, table, id)?;
+    rows::delete_last(tx, table, id)?;
+    versions::delete(tx, table, id)?;
+    self_state::set_applying(tx, false)?;
+    ledger::settle(tx, Way::Up, table.id, id)?;
+    Ok(true)
+}
+
+/// The hub does not take the row as it was sent. One that was written again since is simply sent again.
+fn refuse(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    sent: &PushRow,
+    answer: &RowAnswer,
+    now_ms: u64,
+) -> Result<bool, StoreError> {
+    let Some((table, id, mut tracked)) = tracked(tx, sent)? else { return Ok(true) };
+    let seq = sent.vv.0.seen(this.replica);
+    if tracked.version.vv.seen(this.replica) > seq {
+        return Ok(true);
+    }
+    let (default_code, default_reason) = match answer.outcome {
+        Outcome::NeedFull => ("need_full", "the hub lacks writes of others that this edge has seen"),
+        _ => ("refused", "the hub gave no reason"),
+    };
+    let code = answer.code.clone().unwrap_or_else(|| default_code.to_owned());
+    let reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
+    tracked.refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq });
+    versions::save(tx, table, id, &tracked)?;
+    let unreadable = |source| StoreError::Text { what: "a refused row", source };
+    let payload = serde_json::to_string(sent).map_err(unreadable)?;
+    ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    Ok(true)
+}
+
+fn tracked(tx: &Transaction<'_>, sent: &PushRow) -> Result<Option<(&'static Table, RowId, Tracked)>, StoreError> {
+    let Some(table) = catalog::by_name(&sent.table) else { return Ok(None) };
+    let id = RowId(sent.id);
+    Ok(versions::load(tx, table, id)?.map(|tracked| (table, id, tracked)))
+}
