@@ -19,8 +19,8 @@ mod scope;
 
 use serde_json::Value;
 use tests::api::Api;
+use tests::deployment::Edge;
 use tests::wait::eventually;
-use tests::world::Edge;
 
 /// The sample data's ids.
 const ACME: &str = "5eed0000-0000-4000-8000-000100000001";

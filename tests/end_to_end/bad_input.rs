@@ -7,9 +7,9 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::json;
 use tests::api::Api;
+use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::fault_proxy::Route;
 use tests::processes::{Finished, Program, free_port, run};
-use tests::world::{Edge, HEADQUARTERS, OFFICE, WAREHOUSE, World};
 
 use crate::{OFFICE_SITE, id};
 
@@ -38,7 +38,7 @@ impl Wrong {
 
 #[tokio::test]
 async fn wrong_requests_to_the_api_are_answered_with_problems_that_name_the_field_and_change_nothing() {
-    let world = World::start(&[HEADQUARTERS, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, OFFICE]).await;
     world.assert_equal_dumps().await;
     let edge = world.edge(0);
     let before = edge.dump().await;
@@ -113,7 +113,7 @@ async fn wrong_requests_to_the_api_are_answered_with_problems_that_name_the_fiel
 
 #[tokio::test]
 async fn enrolment_fails_with_a_message_of_its_own_for_each_cause_and_leaves_no_trace() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let hub = format!("http://127.0.0.1:{}", world.hub(0).port());
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let other = format!("http://127.0.0.1:{}", world.edge(0).port());
@@ -131,7 +131,7 @@ async fn enrolment_fails_with_a_message_of_its_own_for_each_cause_and_leaves_no_
     assert_eq!(world.sql("select count(*) from sync.edges").await, "1", "nothing was enrolled");
     enroll(&hub, &code).await.succeeded();
     said.insert("enrolled already", enroll(&hub, &code).await.failed(1));
-    let second = world.new_edge(tests::world::Place { edge: "wh-2", ..WAREHOUSE });
+    let second = world.new_edge(tests::deployment::Place { edge: "wh-2", ..WAREHOUSE });
     said.insert("a used code", second.command(&["enroll", "--hub", &hub, "--code", &code]).await.failed(1));
     for (what, message) in &said {
         println!("{what}: {message}");
@@ -157,7 +157,7 @@ async fn enrolment_fails_with_a_message_of_its_own_for_each_cause_and_leaves_no_
 
 #[tokio::test]
 async fn an_expired_code_enrols_nobody() {
-    let world = World::start(&[]).await;
+    let world = Deployment::start(&[]).await;
     let code = world.enrolment_code(OFFICE).await;
     world.sql("update sync.enrollments set expires_at = now() - interval '1 second'").await;
     let edge = world.new_edge(OFFICE);
@@ -168,7 +168,7 @@ async fn an_expired_code_enrols_nobody() {
 
 #[tokio::test]
 async fn a_database_that_is_not_ours_is_refused_and_left_as_it_was() {
-    let world = World::start(&[]).await;
+    let world = Deployment::start(&[]).await;
     let name = tests::postgres::empty_database().await;
     let url = world.cluster().url(&name);
     let client = tests::postgres::connect(&url).await;
@@ -203,7 +203,7 @@ async fn a_database_that_is_not_ours_is_refused_and_left_as_it_was() {
 
 #[tokio::test]
 async fn a_file_that_is_no_edges_is_refused_and_left_as_it_was() {
-    let world = World::start(&[]).await;
+    let world = Deployment::start(&[]).await;
     let text: &[u8] = b"this is a shopping list, not a database";
     let edge = world.new_edge(HEADQUARTERS);
     fs::create_dir_all(edge.data()).expect("create the folder");
@@ -221,7 +221,7 @@ async fn a_file_that_is_no_edges_is_refused_and_left_as_it_was() {
 
 #[tokio::test]
 async fn a_busy_port_is_named() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let busy = format!("127.0.0.1:{}", world.hub(0).port());
     let environment =
         [("DATABASE_URL".to_owned(), world.database_url().to_owned()), ("HUB_LISTEN".to_owned(), busy.clone())];
@@ -255,7 +255,7 @@ async fn raw(edge: &Edge, route: &str, body: Vec<u8>, headers: &[(&str, String)]
 
 #[tokio::test]
 async fn garbage_sent_to_the_hub_with_a_sites_own_credential_is_refused_and_changes_nothing() {
-    let world = World::start(&[HEADQUARTERS, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, OFFICE]).await;
     world.assert_equal_dumps().await;
     let edge = world.edge(0);
     edge.sqlite(&crate::insert_task(&id(1), "a real push")).await;
@@ -314,7 +314,7 @@ async fn garbage_sent_to_the_hub_with_a_sites_own_credential_is_refused_and_chan
 
 #[tokio::test]
 async fn the_health_routes_tell_whether_the_database_is_there() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     for port in [world.hub(0).port(), world.edge(0).port()] {
         let guest = Api::new(port, None);
         assert_eq!(guest.get("/healthz").await.status, 200);

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::api::Api;
-use tests::world::{HEADQUARTERS, WAREHOUSE, World};
+use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 
 use crate::{id, insert_task, until_task};
 
 #[tokio::test]
 async fn a_revoked_edge_keeps_what_waits_and_goes_on_working_for_its_people() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
     let api = edge.api().await.clone();
     edge.link().cut();
@@ -44,7 +44,7 @@ async fn a_revoked_edge_keeps_what_waits_and_goes_on_working_for_its_people() {
 
 #[tokio::test]
 async fn a_second_edge_process_on_the_same_folder_ends_at_once_and_says_why() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     let second = tokio::time::timeout(Duration::from_secs(5), edge.command(&["serve"])).await;
     let message = second.expect("it ends at once").failed(1);
@@ -60,7 +60,7 @@ async fn a_second_edge_process_on_the_same_folder_ends_at_once_and_says_why() {
 
 #[tokio::test]
 async fn a_person_signs_in_offline_with_the_pin_that_the_centre_set() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     let set = ["user", "set-pin", "operator@acme-corp.com", "--site", "headquarters"];
     world.hub_command_with(&set, "271828\n").await.succeeded();
@@ -101,7 +101,7 @@ async fn a_person_signs_in_offline_with_the_pin_that_the_centre_set() {
 
 #[tokio::test]
 async fn commands_work_beside_a_running_edge_and_without_one() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     world.assert_equal_dumps().await;
     let running = edge.dump().await;

@@ -1,14 +1,14 @@
 //! Rows that go, and what goes or stays with them.
 
 use serde_json::json;
+use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 use tests::wait::eventually;
-use tests::world::{HEADQUARTERS, WAREHOUSE, World};
 
 use crate::{ACME, WAREHOUSE_SITE, id, insert_task, until_conflicts, until_task};
 
 #[tokio::test]
 async fn a_device_created_offline_arrives_with_the_tasks_that_refer_to_it() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
     edge.link().cut();
     let api = edge.api().await;
@@ -45,7 +45,7 @@ async fn a_device_created_offline_arrives_with_the_tasks_that_refer_to_it() {
 
 #[tokio::test]
 async fn a_device_deleted_at_a_site_is_forgotten_by_its_tasks_everywhere() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (device, task) = (id(1), id(2));
     world
         .sql(&format!(
@@ -65,7 +65,7 @@ async fn a_device_deleted_at_a_site_is_forgotten_by_its_tasks_everywhere() {
 
 #[tokio::test]
 async fn a_site_deleted_at_another_site_takes_its_devices_along_unless_somebody_added_one_meanwhile() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (annex, empty, old, new) = (id(1), id(2), id(3), id(4));
     world
         .sql(&format!(
@@ -99,7 +99,7 @@ async fn a_site_deleted_at_another_site_takes_its_devices_along_unless_somebody_
 
 #[tokio::test]
 async fn a_site_deleted_at_the_centre_takes_its_devices_along_everywhere() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (annex, device, task) = (id(1), id(2), id(3));
     world
         .sql(&format!(
@@ -122,7 +122,7 @@ async fn a_site_deleted_at_the_centre_takes_its_devices_along_everywhere() {
 
 #[tokio::test]
 async fn truncate_at_the_centre_empties_the_sites_but_for_what_it_had_not_seen() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (edited, made) = (id(1), id(2));
     world.sql(&insert_task(&edited, "first")).await;
     for edge in world.edges() {
@@ -145,7 +145,7 @@ async fn truncate_at_the_centre_empties_the_sites_but_for_what_it_had_not_seen()
 
 #[tokio::test]
 async fn insert_or_replace_at_a_site_is_an_edit_and_a_replaced_key_is_a_delete_and_an_insert() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (task, renamed) = (id(1), id(2));
     let edge = world.edge(0);
     world.sql(&insert_task(&task, "first")).await;
@@ -174,7 +174,7 @@ async fn insert_or_replace_at_a_site_is_an_edit_and_a_replaced_key_is_a_delete_a
 
 #[tokio::test]
 async fn plain_statements_of_every_form_at_the_centre_reach_the_sites() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (one, two, three) = (id(1), id(2), id(3));
     world
         .sql(&format!(

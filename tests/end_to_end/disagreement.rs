@@ -1,13 +1,13 @@
 //! Writes that do not know each other.
 
 use serde_json::{Value, json};
-use tests::world::{HEADQUARTERS, WAREHOUSE, World};
+use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 
 use crate::{conflicts, id, insert_task, until_conflicts, until_task};
 
 /// Two sites of Acme that both hold one task, and are cut off from the centre.
-async fn apart(task: &str) -> World {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+async fn apart(task: &str) -> Deployment {
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     world.sql(&insert_task(task, "first")).await;
     for edge in world.edges() {
         until_task(edge, task, "title", "first").await;
@@ -19,13 +19,13 @@ async fn apart(task: &str) -> World {
     world
 }
 
-fn heal(world: &World) {
+fn heal(world: &Deployment) {
     for edge in world.edges() {
         edge.link().heal();
     }
 }
 
-async fn patch(world: &World, edge: usize, task: &str, change: Value) {
+async fn patch(world: &Deployment, edge: usize, task: &str, change: Value) {
     world.edge(edge).api().await.patch(&format!("/tasks/{task}"), &change).await.expect(200);
 }
 
@@ -197,7 +197,7 @@ async fn a_task_deleted_at_two_places_is_gone_without_a_conflict() {
 #[tokio::test]
 async fn an_if_match_of_an_old_version_is_answered_with_the_present_row() {
     let task = id(1);
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     world.sql(&insert_task(&task, "first")).await;
     let edge = world.edge(0);
     until_task(edge, &task, "title", "first").await;

@@ -1,8 +1,8 @@
 //! Writes that the centre cannot take.
 
 use serde_json::{Value, json};
+use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::wait::eventually;
-use tests::world::{Edge, HEADQUARTERS, OFFICE, WAREHOUSE, World};
 
 use crate::{ACME, OFFICE_SITE, TECHSTART, id, insert_task, until_task};
 
@@ -19,7 +19,7 @@ async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_row_that_refers_to_nothing_is_refused_with_a_reason_and_stops_nothing() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
     let (bad, good) = (id(1), id(2));
     edge.sqlite(&format!(
@@ -58,7 +58,7 @@ async fn a_row_that_refers_to_nothing_is_refused_with_a_reason_and_stops_nothing
 
 #[tokio::test]
 async fn a_refused_row_is_accepted_once_its_cause_is_gone() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
     let (site, task, device, other) = (id(1), id(2), id(3), id(4));
     edge.sqlite(&format!(
@@ -95,7 +95,7 @@ async fn a_refused_row_is_accepted_once_its_cause_is_gone() {
 
 #[tokio::test]
 async fn ids_of_another_tenant_are_answered_like_ids_of_nothing_and_change_nothing_there() {
-    let world = World::start(&[HEADQUARTERS, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, OFFICE]).await;
     world.assert_equal_dumps().await;
     let before = world.dump_hub("techstart").await;
     let edge = world.edge(0);
@@ -130,7 +130,7 @@ async fn ids_of_another_tenant_are_answered_like_ids_of_nothing_and_change_nothi
 
 #[tokio::test]
 async fn values_that_no_centre_can_hold_stop_neither_direction() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (edge, last) = (world.edge(0), id(99));
     let poison = [
         (id(1), "due_date", "'infinity'"),
@@ -177,7 +177,7 @@ async fn values_that_no_centre_can_hold_stop_neither_direction() {
 
 #[tokio::test]
 async fn a_row_that_somebody_holds_at_the_centre_waits_alone() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let (held, free, edge) = (id(1), id(2), world.edge(0));
     world.sql(&format!("{} {}", insert_task(&held, "first"), insert_task(&free, "first"))).await;
     until_task(edge, &held, "title", "first").await;

@@ -1,10 +1,10 @@
 //! What a write reaches, and what it does not.
 
 use serde_json::json;
+use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::fault_proxy::{Route, position};
 use tests::postgres::connect;
 use tests::wait::{Stopwatch, eventually};
-use tests::world::{Edge, HEADQUARTERS, OFFICE, WAREHOUSE, World};
 
 use crate::{ACME, HEADQUARTERS_SITE, id, insert_task, until_task};
 
@@ -20,7 +20,7 @@ fn folder_has(edge: &Edge, canary: &str) -> bool {
 
 #[tokio::test]
 async fn a_write_at_the_centre_shows_at_both_sites_of_its_tenant_and_nowhere_else() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE, OFFICE]).await;
     let (task, device) = (id(1), id(2));
     world.sql(&insert_task(&task, "canary-of-acme inserted")).await;
     world
@@ -65,7 +65,7 @@ async fn a_write_at_the_centre_shows_at_both_sites_of_its_tenant_and_nowhere_els
 
 #[tokio::test]
 async fn what_only_the_centre_may_know_never_leaves_it() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     world
         .sql(
             "update users set keycloak_id = 'canary-keycloak', metadata = '{\"k\":\"canary-user-metadata\"}',
@@ -107,7 +107,7 @@ async fn what_only_the_centre_may_know_never_leaves_it() {
 
 #[tokio::test]
 async fn a_waiting_pull_brings_a_change_at_the_centre_without_being_asked_again() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let (edge, task) = (world.edge(0), id(1));
     world.sql(&insert_task(&task, "seen 0")).await;
     until_task(edge, &task, "title", "seen 0").await;
@@ -143,7 +143,7 @@ async fn a_waiting_pull_brings_a_change_at_the_centre_without_being_asked_again(
 
 #[tokio::test]
 async fn a_write_at_a_site_reaches_the_centre_without_being_asked_for() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     world.assert_equal_dumps().await;
     let client = connect(world.database_url()).await;
@@ -170,7 +170,7 @@ async fn a_write_at_a_site_reaches_the_centre_without_being_asked_for() {
 
 #[tokio::test]
 async fn an_edge_that_alternates_between_two_hubs_misses_nothing_and_repeats_nothing() {
-    let mut world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let mut world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     world.add_hub().await;
     let ports = [world.hub(0).port(), world.hub(1).port()];
     for edge in world.edges() {
@@ -197,7 +197,7 @@ async fn an_edge_that_alternates_between_two_hubs_misses_nothing_and_repeats_not
 
 #[tokio::test]
 async fn many_rows_arrive_in_pages_and_leave_in_batches() {
-    let world = World::start(&[HEADQUARTERS]).await;
+    let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     world.assert_equal_dumps().await;
     let watch = Stopwatch::start();

@@ -1,9 +1,9 @@
 //! People who come into a tenant's scope and leave it.
 
+use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::dumps;
 use tests::postgres::connect;
 use tests::wait::eventually;
-use tests::world::{Edge, HEADQUARTERS, OFFICE, WAREHOUSE, World};
 
 use crate::{ACME, HEADQUARTERS_SITE, id};
 
@@ -19,7 +19,7 @@ async fn until_person(edge: &Edge, user: &str, first_name: Option<&str>) {
 
 #[tokio::test]
 async fn a_membership_granted_while_the_users_own_update_is_open_brings_the_user_and_then_the_update() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE, OFFICE]).await;
     let user =
         world.sql("insert into users (email, first_name) values ('new@acme-corp.com', 'Before') returning id").await;
     let mut writer = connect(world.database_url()).await;
@@ -46,7 +46,7 @@ async fn a_membership_granted_while_the_users_own_update_is_open_brings_the_user
 
 #[tokio::test]
 async fn a_membership_taken_while_the_users_own_update_is_open_removes_the_user_for_good() {
-    let world = World::start(&[HEADQUARTERS, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, OFFICE]).await;
     let user =
         world.sql("insert into users (email, first_name) values ('leaver@acme-corp.com', 'Before') returning id").await;
     world.sql(&format!("insert into user_tenant_associations (user_id, tenant_id) values ('{user}', '{ACME}')")).await;
@@ -71,7 +71,7 @@ async fn a_membership_taken_while_the_users_own_update_is_open_removes_the_user_
 
 #[tokio::test]
 async fn a_user_stays_as_long_as_anything_of_the_tenant_refers_to_them() {
-    let world = World::start(&[HEADQUARTERS, OFFICE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, OFFICE]).await;
     let edge = world.edge(0);
     let user =
         world.sql("insert into users (email, first_name) values ('many@example.com', 'Mentioned') returning id").await;
@@ -111,7 +111,7 @@ async fn a_user_stays_as_long_as_anything_of_the_tenant_refers_to_them() {
 
 #[tokio::test]
 async fn a_user_deleted_at_the_centre_is_gone_everywhere_and_forgotten_by_tasks() {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let user = world.sql("select id from users where email = 'operator@acme-corp.com'").await;
     for edge in world.edges() {
         until_person(edge, &user, Some("Mei")).await;

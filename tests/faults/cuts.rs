@@ -4,9 +4,9 @@
 //! middlebox shortened and framed anew, which HTTP itself cannot notice.
 
 use serde_json::json;
+use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 use tests::fault_proxy::{Ending, Fault, Link, Part, Position, Route};
 use tests::wait::{Stopwatch, eventually};
-use tests::world::{HEADQUARTERS, WAREHOUSE, World};
 
 use crate::{ACME, id};
 
@@ -32,7 +32,7 @@ fn cuts_of(route: Route) -> Vec<Fault> {
 }
 
 /// A row's version as the hub stores it, and as the edge does; they must not grow by a repetition.
-async fn versions(world: &World, row: &str) -> (serde_json::Value, serde_json::Value) {
+async fn versions(world: &Deployment, row: &str) -> (serde_json::Value, serde_json::Value) {
     let hub = world.sql(&format!("select vv from sync.row_versions where row_id = '{row}'")).await;
     let edge = world.edge(0).sqlite(&format!("select vv from sync_rows where row_id = '{row}'")).await;
     let parse = |text: &str| serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -40,8 +40,8 @@ async fn versions(world: &World, row: &str) -> (serde_json::Value, serde_json::V
 }
 
 /// `ROWS` tasks that both sides hold.
-async fn world_with_tasks() -> World {
-    let world = World::start(&[HEADQUARTERS, WAREHOUSE]).await;
+async fn world_with_tasks() -> Deployment {
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let values: Vec<String> = (0..ROWS).map(|row| format!("('{}', '{ACME}', 'first')", id(row))).collect();
     world.sql(&format!("insert into tasks (id, tenant_id, title) values {}", values.join(", "))).await;
     world.assert_equal_dumps().await;

@@ -2,9 +2,9 @@
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 use tests::fates::judge;
 use tests::wait::Stopwatch;
-use tests::world::{HEADQUARTERS, WAREHOUSE, World};
 
 use crate::writers::{Memory, SHARED, by_api, by_file, by_sql, found};
 use crate::{ACME, campaign, id};
@@ -25,7 +25,7 @@ fn seed() -> u64 {
     std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260)
 }
 
-async fn kill_and_start_again(world: &World, victim: Victim) {
+async fn kill_and_start_again(world: &Deployment, victim: Victim) {
     match victim {
         Victim::Edge => {
             world.edge(0).kill();
@@ -47,7 +47,7 @@ async fn check(victim: Victim) {
     let seed = seed();
     println!("SEED={seed}");
     let mut random = SmallRng::seed_from_u64(seed);
-    let world = World::start_durable(&[HEADQUARTERS, WAREHOUSE]).await;
+    let world = Deployment::start_durable(&[HEADQUARTERS, WAREHOUSE]).await;
     let values: Vec<String> = (0..SHARED).map(|row| format!("('{}', '{ACME}', 'first {row}')", id(row))).collect();
     world.sql(&format!("insert into tasks (id, tenant_id, title) values {}", values.join(", "))).await;
     world.assert_equal_dumps().await;
@@ -90,7 +90,7 @@ async fn check(victim: Victim) {
 }
 
 /// Both kinds of database are sound by their own judgement.
-async fn integrity(world: &World) {
+async fn integrity(world: &Deployment) {
     for edge in world.edges() {
         let checked = edge.sqlite("pragma integrity_check; pragma foreign_key_check;").await;
         assert_eq!(checked, "ok", "{}", edge.place().edge);

@@ -12,11 +12,11 @@ use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::Api;
+use tests::deployment::{Deployment, Edge};
 use tests::dumps;
 use tests::fates::{Found, Told, Write};
 use tests::processes::run;
 use tests::wait::eventually;
-use tests::world::{Edge, World};
 use tokio_postgres::NoTls;
 
 use crate::{ACME, id};
@@ -206,7 +206,7 @@ async fn write_by_sql(client: &mut tokio_postgres::Client, task: u32, is_new: bo
 }
 
 /// The end of a run: what is visible at the hub, and what every edge lists.
-pub(crate) async fn found(world: &World, history: &[Write]) -> Found {
+pub(crate) async fn found(world: &Deployment, history: &[Write]) -> Found {
     let dump = world.dump_hub("acme-corp").await;
     let known: BTreeSet<&str> = history.iter().map(|write| write.value.as_str()).collect();
     let mut found = Found::default();

@@ -3,6 +3,8 @@
 
 /// A client of an edge's HTTP API.
 pub mod api;
+/// A centre and its sites.
+pub mod deployment;
 /// Canonical dumps, compared.
 pub mod dumps;
 /// What became of every write.
@@ -15,5 +17,3 @@ pub mod postgres;
 pub mod processes;
 /// Waiting with a bound.
 pub mod wait;
-/// A centre and its sites.
-pub mod world;

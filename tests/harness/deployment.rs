@@ -1,7 +1,7 @@
 //! A centre and its sites, as real processes: PostgreSQL, hubs, and edges that reach them through a link each.
 //!
 //! Everything goes through what a user has: the two programs, `psql`, `sqlite3`, the HTTP API. A test ends with
-//! [`World::assert_equal_dumps`].
+//! [`Deployment::assert_equal_dumps`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub const WAREHOUSE: Place =
 pub const OFFICE: Place = Place { edge: "office-1", tenant: "techstart", site: "office", person: "admin@techstart.io" };
 
 /// Everything a test needs, gone with it.
-pub struct World {
+pub struct Deployment {
     // Fields are dropped in this order: nobody loses the server it talks to.
     edges: Vec<Edge>,
     hubs: Vec<Hub>,
@@ -84,7 +84,7 @@ impl Directory {
     /// A new empty one.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("waystation-world-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("waystation-deployment-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
         Self(path)
@@ -112,7 +112,7 @@ impl Drop for Directory {
     }
 }
 
-impl World {
+impl Deployment {
     /// A database of the shared cluster with the sample data, one hub, and an edge enrolled and running at each place.
     pub async fn start(places: &[Place]) -> Self {
         let database = empty_database().await;
