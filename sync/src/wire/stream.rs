@@ -9,6 +9,8 @@ use thiserror::Error;
 use crate::merge::limits::{BODY_BYTES_MAX, INFLATE_RATIO_MAX};
 
 const LEVEL: i32 = 1;
+/// The magic number of a frame that decoders skip, as it stands in the body.
+const SKIPPABLE_FRAME: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 
 /// A body that cannot be read. None of these is the sender's data: the transfer was cut, or the peer is no hub.
 #[derive(Debug, Error)]
@@ -54,9 +56,17 @@ impl Writer {
         self.bytes.is_empty()
     }
 
-    /// The body.
+    /// The body. One that compresses better than a reader believes is padded with a frame that readers skip
+    /// (RFC 8878 section 3.1.2).
     pub fn finish(self) -> Result<Vec<u8>, StreamError> {
-        zstd::encode_all(self.bytes.as_slice(), LEVEL).map_err(StreamError::Compression)
+        let mut body = zstd::encode_all(self.bytes.as_slice(), LEVEL).map_err(StreamError::Compression)?;
+        let padding = (self.bytes.len() / INFLATE_RATIO_MAX + 1).saturating_sub(body.len());
+        if let Some(length) = u32::try_from(padding).ok().filter(|length| *length > 0) {
+            body.extend_from_slice(&SKIPPABLE_FRAME);
+            body.extend_from_slice(&length.to_le_bytes());
+            body.resize(body.len() + padding, 0);
+        }
+        Ok(body)
     }
 }
 
@@ -106,6 +116,12 @@ mod tests {
         for cut in 0..body.len() {
             assert!(read::<u32>(&body[..cut]).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_all_the_same_is_read_again() {
+        let text = "a".repeat(4 * 1024 * 1024);
+        assert_eq!(read_one::<String>(&write_one(&text).unwrap()).unwrap(), text);
     }
 
     #[test]
