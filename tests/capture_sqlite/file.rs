@@ -1,9 +1,8 @@
 //! The file itself: whose it is, who may open it, and that it always has this program's tables and triggers.
 
-use std::path::Path;
-
 use rusqlite::Connection;
 use sync::catalog::{Column, Kind, TABLES};
+use sync::merge::ids::PersonId;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::{capture, open, open_in_memory, open_reader, schema};
 use tests::mirror::TempDir;
@@ -125,7 +124,25 @@ fn an_undamaged_file_is_opened_without_a_write() {
     drop(open(&path).unwrap());
     let before = std::fs::read(&path).unwrap();
     drop(open(&path).unwrap());
-    assert_eq!(std::fs::read(Path::new(&path)).unwrap(), before);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn writes_are_stamped_for_the_person_and_not_while_paused() {
+    let mut store = open_in_memory().unwrap();
+    let person = PersonId("00000000-0000-4000-8000-000000000001".parse().unwrap());
+    let tx = store.begin().unwrap();
+    capture::pause(&tx).unwrap();
+    tx.execute("insert into tasks (title) values ('pulled')", []).unwrap();
+    capture::resume(&tx).unwrap();
+    capture::act_for(&tx, Some(person)).unwrap();
+    tx.execute("insert into tasks (title) values ('made by a person')", []).unwrap();
+    capture::act_for(&tx, None).unwrap();
+    tx.execute("insert into tasks (title) values ('made by a program')", []).unwrap();
+    tx.commit().unwrap();
+    let by = "select group_concat(title || ': ' || coalesce(dots ->> '$.\"*\"[3]', 'nobody'), ', ' order by title)
+        from sync_rows join tasks on id = row_id";
+    assert_eq!(one::<String>(store.connection(), by), format!("made by a person: {person}, made by a program: nobody"));
 }
 
 #[test]
