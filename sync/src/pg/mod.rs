@@ -4,7 +4,9 @@
 //! as its first argument and cannot open or end one; whoever begins a transaction commits it in the same function.
 //! Nothing here reads a clock or makes a random value, and nothing decides which of two writes wins.
 
+pub mod capture;
 mod error;
+pub mod health;
 pub mod schema;
 pub mod seed;
 
