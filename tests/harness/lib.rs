@@ -12,6 +12,9 @@ pub mod fates;
 /// The link between an edge and its hubs.
 pub mod fault_proxy;
 /// Throw-away PostgreSQL clusters.
+//! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
+
+pub mod mirror;
 pub mod postgres;
 /// The real binaries as processes.
 pub mod processes;
