@@ -11,6 +11,8 @@ pub mod dumps;
 pub mod fates;
 /// The link between an edge and its hubs.
 pub mod fault_proxy;
+/// One edge without a hub, and the people before it.
+pub mod desk;
 /// Throw-away PostgreSQL clusters.
 //! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
