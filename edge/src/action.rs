@@ -15,8 +15,10 @@ use crate::times;
 /// Who acts, where and when.
 #[derive(Clone, Debug)]
 pub struct Act {
-    /// Who.
+    /// Who, for what they may do.
     pub person: Person,
+    /// Whose name the writes carry; `None` for the operator of the box.
+    pub author: Option<Uuid>,
     /// The tenant of this edge.
     pub tenant: Uuid,
     /// The site of this edge.
@@ -38,7 +40,7 @@ impl Act {
     /// [`Refusal::Store`].
     pub fn record(&self, tx: &Transaction<'_>, event: Event) -> Result<(), Refusal> {
         let id = self.clock.uuid_v7();
-        Ok(audit::record(tx, id, &self.now, Some(self.tenant), Some(self.person.id), event)?)
+        Ok(audit::record(tx, id, &self.now, Some(self.tenant), self.author, event)?)
     }
 }
 
@@ -51,14 +53,36 @@ pub async fn perform<T: Send + 'static>(
     person: Uuid,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
+    run(app, Some(person), job).await
+}
+
+/// Does what `job` does for the operator of the box, who may do everything and is nobody of the tenant.
+///
+/// # Errors
+/// What the job says; [`Refusal::NotEnrolled`] and [`Refusal::Store`].
+pub async fn perform_for_operator<T: Send + 'static>(
+    app: &App,
+    job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    run(app, None, job).await
+}
+
+async fn run<T: Send + 'static>(
+    app: &App,
+    author: Option<Uuid>,
+    job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let clock = app.clock;
     let work = move |connection: &mut rusqlite::Connection| {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let edge = self_state::load(&tx)?;
         let (tenant, site) = edge.tenant.zip(edge.site).ok_or(Refusal::NotEnrolled)?;
-        let person = people::find(&tx, tenant, person)?.ok_or(Refusal::MembershipEnded)?;
-        let act = Act { person, tenant, site, now: times::timestamp(clock.unix_ms()), clock };
-        self_state::set_actor(&tx, Some(PersonId(act.person.id)))?;
+        let person = match author {
+            Some(id) => people::find(&tx, tenant, id)?.ok_or(Refusal::MembershipEnded)?,
+            None => Person::operator(),
+        };
+        let act = Act { person, author, tenant, site, now: times::timestamp(clock.unix_ms()), clock };
+        self_state::set_actor(&tx, author.map(PersonId))?;
         let done = job(&tx, &act)?;
         self_state::set_actor(&tx, None)?;
         tx.commit()?;

@@ -57,13 +57,13 @@ pub fn find(tx: &rusqlite::Connection, table: &'static Table, tenant: Uuid, id: 
     records::find(tx, table, tenant, RowId(id))?.ok_or_else(|| Refusal::NotFound(noun(table)))
 }
 
-/// Refuses when the row is not in the version that a person last saw.
+/// Refuses when the row is in none of the versions, separated by commas, that a person expects.
 ///
 /// # Errors
 /// [`Refusal::Changed`].
 pub fn expect_version(record: &Record, expected: Option<&str>) -> Result<(), Refusal> {
     match expected {
-        Some(version) if version != record.version => {
+        Some(versions) if !versions.split(',').any(|version| version == record.version) => {
             Err(Refusal::Changed { what: noun(record.table), current: Box::new(record.clone()) })
         }
         _ => Ok(()),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 pub mod action;
+pub mod api;
 pub mod audit;
 pub mod clock;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod refusal;
 pub mod sessions;
 pub mod sites;
 pub mod socket;
+pub mod status;
 pub mod sync_handle;
 pub mod tasks;
 pub mod times;

@@ -69,7 +69,8 @@ impl Waits {
         }
         let failures = known.failures + 1;
         let wait_ms = wait_after(failures);
-        let last_failed_at = times::timestamp(unix_ms);
+        // A box whose clock stands before the day the PIN was set must not forget every failure.
+        let last_failed_at = times::timestamp(unix_ms).max(verifier_set_at.unwrap_or_default().to_owned());
         let until = times::timestamp(unix_ms.saturating_add(wait_ms));
         lockouts::store(tx, email, &Lockout { failures, last_failed_at, wait_ms }, &until)?;
         lockouts::trim(tx, STRANGERS_MAX)?;
@@ -129,6 +130,9 @@ mod tests {
         assert_eq!(restarted.take_turn(&tx, "a@b", None, year_ms, 1).unwrap(), Turn::Wait(WAIT_MS_MIN - 1));
         assert_eq!(restarted.take_turn(&tx, "a@b", None, 0, WAIT_MS_MIN).unwrap(), Turn::Granted);
         let new_pin = times::timestamp(year_ms);
-        assert_eq!(restarted.take_turn(&tx, "a@b", Some(&new_pin), year_ms, WAIT_MS_MIN).unwrap(), Turn::Wait(10_000));
+        for _ in 0..FREE_FAILURES {
+            assert_eq!(restarted.take_turn(&tx, "a@b", Some(&new_pin), 0, 6_000).unwrap(), Turn::Granted);
+        }
+        assert_eq!(restarted.take_turn(&tx, "a@b", Some(&new_pin), 0, 6_000).unwrap(), Turn::Wait(WAIT_MS_MIN));
     }
 }

@@ -43,6 +43,20 @@ pub enum Role {
 }
 
 impl Person {
+    /// The operator of the box, who is nobody of the tenant and may do everything.
+    pub fn operator() -> Self {
+        Self {
+            id: Uuid::nil(),
+            email: "the operator of this box".to_owned(),
+            first_name: None,
+            last_name: None,
+            user_type: "service_account".to_owned(),
+            role_name: "operator".to_owned(),
+            role: Role::Admin,
+            sites: Vec::new(),
+        }
+    }
+
     /// The name, or the address when there is none.
     pub fn name(&self) -> String {
         let names: Vec<&str> = [&self.first_name, &self.last_name].into_iter().flatten().map(String::as_str).collect();

@@ -21,7 +21,7 @@ pub struct Sort {
     pub name: &'static str,
     /// What it sorts by.
     pub expression: &'static str,
-    /// An expression that is 1 for rows that come last whatever the direction.
+    /// An expression, in parentheses, that is 1 for rows that come last whatever the direction.
     pub last: Option<&'static str>,
 }
 

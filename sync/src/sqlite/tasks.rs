@@ -44,8 +44,8 @@ pub const SORTS: &[Sort] = &[
                      else 4 end",
         last: None,
     },
-    Sort { name: "due_date", expression: "coalesce(t.due_date, '')", last: Some("t.due_date is null") },
-    Sort { name: "completed_at", expression: "coalesce(t.completed_at, '')", last: Some("t.completed_at is null") },
+    Sort { name: "due_date", expression: "coalesce(t.due_date, '')", last: Some("(t.due_date is null)") },
+    Sort { name: "completed_at", expression: "coalesce(t.completed_at, '')", last: Some("(t.completed_at is null)") },
     Sort { name: "created_at", expression: "t.created_at", last: None },
     Sort { name: "updated_at", expression: "t.updated_at", last: None },
 ];
