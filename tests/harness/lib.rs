@@ -1,7 +1,7 @@
 //! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
-pub mod mirror;
-/// One edge without a hub, and the people before it.
 pub mod desk;
-/// Throw-away PostgreSQL clusters.
+pub mod mirror;
 pub mod postgres;
+pub mod programs;
+pub mod wait;
