@@ -18,5 +18,6 @@ pub mod mirror;
 pub mod postgres;
 /// The real binaries as processes.
 pub mod processes;
+pub mod programs;
 /// Waiting with a bound.
 pub mod wait;

@@ -1,5 +1,6 @@
 //! Waiting for what must happen, with a bound, and saying what was last seen when it does not.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -7,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// How long a condition may take on a busy machine before it counts as never.
 pub const WAIT_MS_MAX: u64 = 30_000;
 const LOOK_EVERY_MS: u64 = 20;
+const POLLS_MAX: u32 = 6_000;
 
 /// Looks until `look` returns `Ok`, and returns that.
 ///
@@ -46,6 +48,25 @@ pub fn within<T>(
         }
         panic!("{asked_at}: waited {wait_ms} ms for: {what}\nlast seen: {seen}");
     }
+}
+
+/// Polls until `condition` yields something, without a runtime, for two minutes at most: far longer than anything here
+/// takes on a machine that is doing nothing else, because a test must not fail on one that is.
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..POLLS_MAX {
+        if let Some(value) = condition() {
+            return value;
+        }
+        thread::park_timeout(Duration::from_millis(LOOK_EVERY_MS));
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Polls until `condition` holds.
+#[track_caller]
+pub fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
+    until(what, || condition().then_some(()));
 }
 
 /// Measures what a test prints. No test decides by it.
