@@ -1,12 +1,15 @@
 //! The centre's capture as other programs meet it: whatever plain SQL does to a synced row leaves exactly one stamp.
 
+#[path = "capture/apply.rs"]
+mod apply;
 #[path = "capture/centre.rs"]
 mod centre;
+#[path = "capture/health.rs"]
+mod health;
+#[path = "capture/order.rs"]
+mod order;
 
 use centre::{Case, Centre, check, check_scope};
-use sync::pg::capture::{self, Event};
-use sync::pg::health::{self, Finding, Problem};
-use tokio_postgres::Client;
 
 #[tokio::test]
 async fn every_form_of_insert_stamps_the_row_whole() {
@@ -254,6 +257,21 @@ async fn a_cascade_is_captured_whatever_fires_first() {
             ],
         },
         Case {
+            name: "a row that is updated for one user and deleted with another, its update captured last",
+            write: "delete from users where id in ({u1}, {u2})",
+            stamps: &[
+                "users u1: -",
+                "users u2: -",
+                "user_tenant_associations m1: -",
+                "user_tenant_associations m2: -",
+                "user_tenant_associations m3@t2: -",
+                "user_site_assignments a1: -",
+                "user_site_assignments a2: -",
+                "credentials c1: -",
+                "tasks k1: updated_at user_id",
+            ],
+        },
+        Case {
             name: "two references of one row, cleared by one statement",
             write: "delete from sites where id = {s1}",
             stamps: &[
@@ -476,261 +494,4 @@ async fn a_reference_to_a_user_that_comes_goes_or_moves_is_told_to_the_scope() {
         ),
     ])
     .await;
-}
-
-#[tokio::test]
-async fn apply_is_skipped_for_announced_rows_and_for_nothing_else() {
-    let announce = "begin; set local sync.applying = 'on'; set local role waystation_hub;
-      insert into sync.announced (txid, table_id, row_id, final) select pg_current_xact_id()::text::bigint, ";
-    let end = "; delete from sync.announced; commit";
-    let k2 = "to_jsonb(tasks) || '{\"title\": \"x\"}' from tasks where id = {k2}; ";
-    let update = "update tasks set title = 'x' where id = {k2}";
-    let lower = "create function lower_title() returns trigger language plpgsql as
-        $$ begin new.title := lower(new.title); return new; end $$;
-      create trigger lower_title before insert or update on tasks for each row execute function lower_title(); ";
-    let cases: &[(&str, String, &[&str])] = &[
-        ("an update as announced", format!("{announce} 8, id, {k2} {update}{end}"), &[]),
-        (
-            "a second column moves along",
-            format!("{announce} 8, id, {k2} update tasks set title = 'x', priority = 'low' where id = {{k2}}{end}"),
-            &["tasks k2: priority"],
-        ),
-        (
-            "another row moves along",
-            format!("{announce} 8, id, {k2} update tasks set title = 'x' where id in ({{k2}}, {{k9}}){end}"),
-            &["tasks k9@t2: title"],
-        ),
-        ("another table's row has the same id", format!("{announce} 7, id, {k2} {update}{end}"), &["tasks k2: title"]),
-        (
-            "an insert as announced",
-            format!("{announce} 8, {{n1}}, to_jsonb(tasks) || jsonb_build_object('id', {{n1}}) from tasks where id = {{k2}};
-              insert into tasks select (jsonb_populate_record(tasks, jsonb_build_object('id', {{n1}}))).* from tasks
-              where id = {{k2}}{end}"),
-            &["(alive without a version) tasks n1"],
-        ),
-        (
-            "another program's trigger normalises an update",
-            format!("{lower} {announce} 8, id, to_jsonb(tasks) || '{{\"title\": \"X\"}}' from tasks where id = {{k2}};
-              update tasks set title = 'X' where id = {{k2}}{end}"),
-            &["tasks k2: title"],
-        ),
-        (
-            "another program's trigger normalises an insert",
-            format!("{lower} {announce} 8, {{n1}}, to_jsonb(tasks) || jsonb_build_object('id', {{n1}}, 'title', 'X')
-                from tasks where id = {{k2}};
-              insert into tasks select (jsonb_populate_record(tasks, jsonb_build_object('id', {{n1}}, 'title', 'X'))).*
-              from tasks where id = {{k2}}{end}"),
-            &["tasks n1: * title"],
-        ),
-        (
-            "a delete as announced",
-            format!("{announce} 8, id, null from tasks where id = {{k2}}; delete from tasks where id = {{k2}}{end}"),
-            &["(dead without a stamp) tasks k2"],
-        ),
-        (
-            "a delete that cascades",
-            format!("{announce} 4, {{s1}}, null; delete from sites where id = {{s1}}{end}"),
-            &[
-                "(dead without a stamp) sites s1",
-                "user_site_assignments a1: -",
-                "user_site_assignments a2: -",
-                "credentials c1: -",
-                "devices d1: -",
-                "devices d2: -",
-                "tasks k1: device_id site_id",
-            ],
-        ),
-        (
-            "an announced row is deleted by somebody's trigger",
-            format!("create function refuse() returns trigger language plpgsql as
-                $$ begin delete from tasks where id = new.id; return null; end $$;
-              create trigger refuse after update on tasks for each row execute function refuse();
-              {announce} 8, id, {k2} {update}{end}"),
-            &["tasks k2: -"],
-        ),
-        (
-            "an announced delete that somebody's trigger undoes",
-            format!("create function keep() returns trigger language plpgsql as
-                $$ begin insert into tasks select old.*; return null; end $$;
-              create trigger keep after delete on tasks for each row execute function keep();
-              {announce} 8, id, null from tasks where id = {{k2}}; delete from tasks where id = {{k2}}{end}"),
-            &["tasks k2: *"],
-        ),
-        ("nobody announced anything", format!("begin; set local sync.applying = 'on'; {update}; commit"), &["tasks k2: title"]),
-        (
-            "announced by another transaction",
-            format!("insert into sync.announced select 1, 8, id, {k2}
-              begin; set local sync.applying = 'on'; {update}; commit; delete from sync.announced"),
-            &["tasks k2: title"],
-        ),
-        (
-            "the setting was used before and is empty now",
-            format!("begin; set local sync.applying = 'on'; commit; {update}"),
-            &["tasks k2: title updated_at"],
-        ),
-    ];
-    for (name, write, stamps) in cases {
-        check(&[Case { name, write, stamps }]).await;
-    }
-}
-
-#[tokio::test]
-async fn an_application_role_writes_without_any_right_on_sync_and_hides_nothing() {
-    let centre = Centre::new().await;
-    let role = format!("app_{}", centre.database);
-    centre.write(&format!("create role {role}; grant select, insert, update, delete, truncate on all tables in schema public to {role};
-                           set role {role}; set sync.applying = 'on'")).await.unwrap();
-    let before = centre.versions().await;
-    centre
-        .write(
-            "insert into tasks (id, tenant_id, title, user_id) values ({n1}, {t1}, 'x', {u1});
-                update tasks set title = 'y' where id = {k1}; delete from tasks where id = {k2}",
-        )
-        .await
-        .unwrap();
-    assert_eq!(centre.stamps_since(&before).await, ["tasks k1: title", "tasks k2: -", "tasks n1: *"]);
-    for refused in [
-        "insert into sync.announced values (pg_current_xact_id()::text::bigint, 8, {k1}, null)",
-        "update sync.row_versions set txid = 0",
-        "select nextval('sync.seq')",
-    ] {
-        let error = centre.write(refused).await.unwrap_err();
-        assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{refused}");
-    }
-    centre.write("truncate tasks").await.unwrap();
-}
-
-#[tokio::test]
-async fn writers_of_one_row_stamp_it_in_the_order_of_its_lock() {
-    let centre = Centre::new().await;
-    let (first, second) = (centre.connect().await, centre.connect().await);
-    centre.write("update sync.row_versions set hlc = 4611686018427387904 where row_id = {k1}").await.unwrap();
-    first.batch_execute(&centre::named("begin; update tasks set title = 'first' where id = {k1}")).await.unwrap();
-    let waiting = centre.spawn(second, "update tasks set title = 'second' where id = {k1}");
-    centre.wait_until_someone_waits_for_a_lock().await;
-    let seq_of_another_row = "update tasks set title = 'meanwhile' where id = {k2}";
-    centre.write(seq_of_another_row).await.unwrap();
-    let before = centre.versions().await;
-    first.batch_execute("commit").await.unwrap();
-    let after_first = centre.versions().await;
-    waiting.await.unwrap();
-    assert_eq!(centre.stamps_since(&before).await, ["tasks k1: title updated_at"]);
-    drop(after_first);
-    let row = centre.client.query_one(&centre::named("select hlc, (vv -> '1')::bigint > (select (vv -> '1')::bigint from sync.row_versions where row_id = {k2}) from sync.row_versions where row_id = {k1}"), &[]).await.unwrap();
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (4_611_686_018_427_387_906, true));
-}
-
-#[tokio::test]
-async fn a_cursor_misses_no_commit_and_waits_for_none() {
-    let centre = Centre::new().await;
-    let other_database = Centre::new().await;
-    let (late, early) = (centre.connect().await, centre.connect().await);
-    let holders = [centre.connect().await, other_database.connect().await];
-    for holder in &holders {
-        holder.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
-    }
-    let start = cursor(&centre.client).await;
-    late.batch_execute(&centre::named("begin; update tasks set title = 'late' where id = {k1}")).await.unwrap();
-    early.batch_execute(&centre::named("begin; update tasks set title = 'early' where id = {k2}")).await.unwrap();
-    early.batch_execute("commit").await.unwrap();
-    assert_eq!(window(&centre, &start).await, ["k2"], "a commit shows at once, whoever is still open");
-    let between = cursor(&centre.client).await;
-    assert_eq!(window(&centre, &between).await, [""; 0], "what was seen is not seen again");
-    centre.write("update tasks set title = 'later' where id = {k9}").await.unwrap();
-    late.batch_execute("commit").await.unwrap();
-    assert_eq!(window(&centre, &between).await, ["k1", "k9"], "the earlier writer that committed later is not missed");
-    let end = cursor(&centre.client).await;
-    for holder in &holders {
-        holder.batch_execute("commit").await.unwrap();
-    }
-    assert_eq!(window(&centre, &end).await, [""; 0]);
-}
-
-async fn cursor(client: &Client) -> String {
-    client.query_one("select pg_current_snapshot()::text", &[]).await.unwrap().get(0)
-}
-
-/// The rows that a cursor has not seen and this moment sees.
-async fn window(centre: &Centre, cursor: &str) -> Vec<String> {
-    let statement = "
-      select row_id from sync.row_versions, cast($1::text as pg_snapshot) as cursor
-      where txid >= pg_snapshot_xmax(cursor)::text::bigint
-        or txid = any (select xid::text::bigint from pg_snapshot_xip(cursor) as xid)
-      order by row_id";
-    let rows = centre.client.query(statement, &[&cursor]).await.unwrap();
-    rows.iter().map(|row| centre::name_of(row.get(0))).collect()
-}
-
-#[tokio::test]
-async fn installing_twice_changes_nothing_and_verify_is_content() {
-    let mut centre = Centre::new().await;
-    assert_eq!(health::verify(&centre.client).await.unwrap(), []);
-    assert_eq!(capture::installed_fingerprint(&centre.client).await.unwrap(), Some(capture::fingerprint()));
-    let before = centre.versions().await;
-    centre.install().await;
-    assert_eq!(health::verify(&centre.client).await.unwrap(), []);
-    assert_eq!(centre.stamps_since(&before).await, [""; 0]);
-}
-
-#[tokio::test]
-async fn what_takes_capture_away_is_a_finding_and_installing_again_cures_it() {
-    let finding = |table, problem| Finding { table, problem };
-    let every =
-        |problem: fn(Event) -> Problem| Event::ALL.map(|event| finding("public.tasks", problem(event))).to_vec();
-    let cases: Vec<(&str, Vec<Finding>)> = vec![
-        ("alter table tasks disable trigger all", every(|event| Problem::TriggerNotAlways(event, 'D'))),
-        (
-            "alter table tasks disable trigger all; alter table tasks enable trigger all",
-            every(|event| Problem::TriggerNotAlways(event, 'O')),
-        ),
-        (
-            "drop trigger sync_capture_delete on tasks",
-            vec![finding("public.tasks", Problem::TriggerMissing(Event::Delete))],
-        ),
-        (
-            "create or replace function sync.capture_tasks_delete() returns trigger language plpgsql as
-             'begin return null; end'",
-            vec![finding("public.tasks", Problem::TriggerDiffers(Event::Delete))],
-        ),
-        (
-            "create or replace trigger sync_capture_update after update of title on tasks
-             for each row execute function sync.capture_tasks_update();
-             alter table tasks enable always trigger sync_capture_update",
-            vec![finding("public.tasks", Problem::TriggerDiffers(Event::Update))],
-        ),
-        (
-            "alter function sync.capture_tasks_update() set search_path = public",
-            vec![finding("public.tasks", Problem::TriggerDiffers(Event::Update))],
-        ),
-    ];
-    for (damage, findings) in cases {
-        let mut centre = Centre::new().await;
-        centre.write(damage).await.unwrap();
-        assert_eq!(health::verify(&centre.client).await.unwrap(), findings, "{damage}");
-        centre.install().await;
-        assert_eq!(health::verify(&centre.client).await.unwrap(), [], "{damage}");
-    }
-}
-
-#[tokio::test]
-async fn a_table_that_is_not_as_in_the_catalog_is_a_finding() {
-    let finding = |problem| Finding { table: "public.tasks", problem };
-    let cases = [
-        ("alter table tasks add column colour text", vec![finding(Problem::ColumnUnknown("colour".to_owned()))]),
-        ("alter table tasks drop column description", vec![finding(Problem::ColumnMissing("description"))]),
-        (
-            "alter table tasks alter column title drop not null, alter column description type varchar(9)",
-            vec![
-                finding(Problem::ColumnDiffers("title", "text not null".to_owned(), "text".to_owned())),
-                finding(Problem::ColumnDiffers("description", "text".to_owned(), "character varying(9)".to_owned())),
-            ],
-        ),
-        ("drop table tasks cascade", vec![finding(Problem::TableMissing)]),
-        ("create table more_tasks () inherits (tasks)", vec![finding(Problem::TableInParts)]),
-    ];
-    for (damage, findings) in cases {
-        let centre = Centre::new().await;
-        centre.write(damage).await.unwrap();
-        assert_eq!(health::verify(&centre.client).await.unwrap(), findings, "{damage}");
-    }
 }

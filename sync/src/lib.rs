@@ -16,4 +16,6 @@ pub mod merge;
 #[cfg(feature = "hub")]
 pub mod pg;
 pub mod session;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod wire;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use sync::catalog::{self, Scope, TABLES};
 use sync::merge::ids::TableId;
-use sync::pg::{capture, schema};
-use tests::postgres::{SUPERUSER, connect, empty_database, shared_cluster};
+use sync::pg::capture;
+use tests::postgres::{SUPERUSER, connect, fresh_database, shared_cluster};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Error};
@@ -47,26 +47,36 @@ pub(crate) struct Case<'a> {
     pub(crate) stamps: &'a [&'a str],
 }
 
-/// Runs each case from a plain connection to a database of its own.
+/// Runs each case from a plain connection. One that ends no transaction itself is rolled back after it was judged, because
+/// a database of its own costs more than all the rest.
 pub(crate) async fn check(cases: &[Case<'_>]) {
+    let shared = Centre::new().await;
+    let before = versions(&shared.client).await;
     for case in cases {
-        let centre = Centre::new().await;
-        let before = centre.versions().await;
-        centre.write(case.write).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
-        assert_eq!(centre.stamps_since(&before).await, case.stamps, "{}", case.name);
+        if case.write.contains("begin;") {
+            let own = Centre::new().await;
+            own.write(case.write).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
+            assert_eq!(own.stamps_since(&before).await, case.stamps, "{}", case.name);
+            continue;
+        }
+        shared.write("begin").await.unwrap();
+        shared.write(case.write).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.name));
+        assert_eq!(stamps_since(&shared.client, &before).await, case.stamps, "{}", case.name);
+        shared.write("rollback").await.unwrap();
     }
 }
 
 /// Runs each write and compares whom the scopes were told to look at again.
 pub(crate) async fn check_scope(cases: &[(&str, &str, &[&str])]) {
+    let centre = Centre::new().await;
     for (name, write, told) in cases {
-        let centre = Centre::new().await;
-        centre.write("truncate sync.scope_changes").await.unwrap();
+        centre.write("begin; truncate sync.scope_changes").await.unwrap();
         centre.write(write).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let statement = "select distinct user_id, tenant_id from sync.scope_changes order by 1, 2";
         let rows = centre.client.query(statement, &[]).await.unwrap();
         let found = rows.iter().map(|row| format!("{}@{}", name_of(row.get(0)), name_of(row.get(1))));
         assert_eq!(found.collect::<Vec<_>>(), *told, "{name}");
+        centre.write("rollback").await.unwrap();
     }
 }
 
@@ -120,14 +130,13 @@ impl Centre {
     }
 
     async fn template() -> String {
-        let database = empty_database().await;
-        let mut client = shared_cluster().connect(&database).await;
-        schema::migrate(&mut client).await.unwrap();
-        let mut centre = Self { database, client };
+        let database = fresh_database().await;
+        let mut centre = Self { client: shared_cluster().connect(&database).await, database };
         centre.install().await;
         centre.write(ROWS).await.unwrap();
-        // As if every row had just come from a site: whoever writes next has to take this mark away.
-        centre.write("update sync.row_versions set echo_of = 7").await.unwrap();
+        // As if every row had just come from a site: whoever writes next has to take the mark away, and whoever deletes has
+        // seen that site's write too.
+        centre.write("update sync.row_versions set echo_of = 7, vv = vv || '{\"7\": 3}'").await.unwrap();
         centre.database
     }
 
@@ -178,73 +187,77 @@ impl Centre {
         self.client.query_one(&named(sql), &[]).await.unwrap().get(0)
     }
 
+    /// The versions, seen by a connection that nothing was done to.
     pub(crate) async fn versions(&self) -> Versions {
-        let statement =
-            "select table_id, tenant_id, row_id, txid, hlc, vv, dots, gone, echo_of, last_row from sync.row_versions";
-        let rows = self.owner().await.query(statement, &[]).await.unwrap();
-        let versions = rows.iter().map(|row| {
-            let key = (u8::try_from(row.get::<_, i16>(0)).unwrap(), row.get(1), row.get(2));
-            let version = Version {
-                txid: row.get(3),
-                hlc: row.get(4),
-                vv: row.get(5),
-                dots: row.get(6),
-                gone: row.get(7),
-                echo_of: row.get(8),
-                last_row: row.get(9),
-            };
-            (key, version)
-        });
-        versions.collect()
+        versions(&self.connect().await).await
     }
 
-    /// What was stamped since, each stamp judged by the invariants of a stamp.
+    /// What was stamped since, seen by a connection that nothing was done to.
     pub(crate) async fn stamps_since(&self, before: &Versions) -> Vec<String> {
-        let owner = self.owner().await;
-        let row =
-            owner.query_one("select replica, pg_snapshot_xmax(pg_current_snapshot())::text::bigint from sync.hub", &[]);
-        let row = row.await.unwrap();
-        let (own, next_txid): (i32, i64) = (row.get(0), row.get(1));
-        let living = self.living(&owner).await;
-        let mut after = self.versions().await;
-        let unversioned = living.iter().filter(|key| !after.contains_key(key));
-        let mut stamps: Vec<String> =
-            unversioned.map(|key| format!("(alive without a version) {}", describe(*key))).collect();
-        after.retain(|key, version| before.get(key) != Some(version) || is_alive(version) != living.contains(key));
-        for (key, version) in after {
-            let name = describe(key);
-            if before.get(&key) == Some(&version) {
-                assert!(!living.contains(&key), "{name} lives, and its version is dead");
+        stamps_since(&self.connect().await, before).await
+    }
+}
+
+async fn versions(client: &Client) -> Versions {
+    let statement =
+        "select table_id, tenant_id, row_id, txid, hlc, vv, dots, gone, echo_of, last_row from sync.row_versions";
+    let rows = client.query(statement, &[]).await.unwrap();
+    let versions = rows.iter().map(|row| {
+        let key = (u8::try_from(row.get::<_, i16>(0)).unwrap(), row.get(1), row.get(2));
+        let version = Version {
+            txid: row.get(3),
+            hlc: row.get(4),
+            vv: row.get(5),
+            dots: row.get(6),
+            gone: row.get(7),
+            echo_of: row.get(8),
+            last_row: row.get(9),
+        };
+        (key, version)
+    });
+    versions.collect()
+}
+
+/// What was stamped since, each stamp judged by the invariants of a stamp.
+async fn stamps_since(client: &Client, before: &Versions) -> Vec<String> {
+    let statement = "select replica, pg_current_xact_id()::text::bigint from sync.hub";
+    let row = client.query_one(statement, &[]).await.unwrap();
+    let (own, txid): (i32, i64) = (row.get(0), row.get(1));
+    let living = living(client).await;
+    let after = versions(client).await;
+    let unversioned = living.iter().filter(|key| !after.contains_key(key));
+    let mut stamps: Vec<String> =
+        unversioned.map(|key| format!("(alive without a version) {}", describe(*key))).collect();
+    for (key, version) in &after {
+        let name = describe(*key);
+        let is_alive = is_alive(version);
+        if before.get(key) == Some(version) {
+            assert!(is_alive || !living.contains(key), "{name} lives, and its version is dead");
+            if is_alive && !living.contains(key) {
                 stamps.push(format!("(dead without a stamp) {name}"));
-                continue;
             }
-            assert_eq!(is_alive(&version), living.contains(&key), "{name}: {version:?}");
-            judge(&name, before.get(&key), &version, own);
-            assert!(version.txid < next_txid, "{name} is of a transaction to come");
-            stamps.push(format!("{name}: {}", registers(before.get(&key), &version, own)));
+            continue;
         }
-        stamps
+        assert_eq!(is_alive, living.contains(key), "{name}: {version:?}");
+        judge(&name, before.get(key), version, own);
+        assert!(version.txid <= txid, "{name} is of a transaction to come");
+        stamps.push(format!("{name}: {}", registers(before.get(key), version, own)));
     }
+    stamps
+}
 
-    async fn owner(&self) -> Client {
-        self.connect().await
+async fn living(client: &Client) -> BTreeSet<Key> {
+    let mut living = BTreeSet::new();
+    for table in TABLES {
+        let tenant = match table.scope {
+            Scope::Itself => "id",
+            Scope::Referred => "'00000000-0000-0000-0000-000000000000'::uuid",
+            Scope::Tenant | Scope::Site => "tenant_id",
+        };
+        let rows = client.query(&format!("select {tenant}, id from {}", table.pg), &[]).await.unwrap();
+        living.extend(rows.iter().map(|row| (table.id.0, row.get::<_, Uuid>(0), row.get::<_, Uuid>(1))));
     }
-
-    async fn living(&self, client: &Client) -> BTreeSet<Key> {
-        let mut living = BTreeSet::new();
-        for table in TABLES {
-            let tenant = match table.scope {
-                Scope::Itself => "id",
-                Scope::Referred => "'00000000-0000-0000-0000-000000000000'::uuid",
-                Scope::Tenant | Scope::Site => "tenant_id",
-            };
-            let exists = client.query_one("select to_regclass($1::text) is not null", &[&table.pg]).await.unwrap();
-            assert!(exists.get::<_, bool>(0));
-            let rows = client.query(&format!("select {tenant}, id from {}", table.pg), &[]).await.unwrap();
-            living.extend(rows.iter().map(|row| (table.id.0, row.get::<_, Uuid>(0), row.get::<_, Uuid>(1))));
-        }
-        living
-    }
+    living
 }
 
 /// `table row`, with `@tenant` if it is not the first one.

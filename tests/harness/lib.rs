@@ -1,4 +1,4 @@
-//! What the tests share: real processes and the checkers that judge them. Nothing here is linked into a product.
+//! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
-/// Throw-away PostgreSQL clusters.
+pub mod mirror;
 pub mod postgres;

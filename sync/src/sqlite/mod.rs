@@ -1,0 +1,177 @@
+//! The edge's SQLite file: one writer, any number of readers, and whatever plain clients a site runs beside us.
+//!
+//! `schema` makes the tables, `capture` the triggers that stamp every local write. Readers open with [`open_reader`].
+//!
+//! Invariants: a file that is not ours is never written to. At most one process holds a [`Store`] of a file, by a lock
+//! file beside it; plain clients are not kept out, and their writes are captured like ours. A commit is on the disk when
+//! it returns (`synchronous = full`), because a seq that was pushed and then lost would be used twice.
+
+pub mod capture;
+pub mod error;
+pub mod schema;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use self::error::StoreError;
+
+/// The `application_id` of an edge's file, "WayS" in ASCII.
+pub const APPLICATION_ID: u32 = 0x5761_7953;
+/// How long a statement waits for a plain client that is writing, in milliseconds.
+pub const BUSY_MS_MAX: u64 = 5_000;
+/// The oldest SQLite that we write with: earlier ones can lose a WAL that two connections reset at once.
+pub const SQLITE_VERSION_MIN: (i32, &str) = (3_051_003, "3.51.3");
+/// Prepared statements kept for each connection.
+const STATEMENTS_MAX: usize = 128;
+
+/// The writing connection of an edge's file, with the lock that makes it the only one of ours.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// The connection, for reading.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Begins a transaction that holds the write lock from its start, so that what it reads is what it writes to.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`], retryable when a plain client kept writing for longer than [`BUSY_MS_MAX`].
+    pub fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// Turns foreign keys and checks on or off. Apply works with both off, inside of none of our transactions: SQLite
+    /// ignores the first of them while one is open.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn enforce_constraints(&self, on: bool) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "foreign_keys", on)?;
+        self.connection.pragma_update(None, "ignore_check_constraints", !on)?;
+        Ok(())
+    }
+}
+
+/// Opens the file for writing: takes the lock, makes the file if there is none, migrates it and installs the capture
+/// triggers.
+///
+/// # Errors
+/// [`StoreError::Locked`] when another process has it, [`StoreError::Foreign`] when it is not an edge's file,
+/// [`StoreError::Newer`] when a later program has migrated it, [`StoreError::Migration`], [`StoreError::File`],
+/// [`StoreError::SqliteTooOld`], [`StoreError::Sqlite`].
+pub fn open(path: &Path) -> Result<Store, StoreError> {
+    check_library()?;
+    recognise(path)?;
+    let lock = lock(path)?;
+    let is_new = recognise(path)? == Origin::New;
+    let mut connection = Connection::open(path)?;
+    configure(&connection)?;
+    if is_new {
+        // Written before the journal mode, so that it is in the file's header from its first page on.
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    schema::migrate(&mut connection, path)?;
+    Ok(Store { connection, _lock: Some(lock) })
+}
+
+/// Opens a store that lives in memory, for simulations. It behaves like a file's, without lock and durability.
+///
+/// # Errors
+/// As [`open`], as far as they apply.
+pub fn open_in_memory() -> Result<Store, StoreError> {
+    check_library()?;
+    let mut connection = Connection::open_in_memory()?;
+    configure(&connection)?;
+    schema::migrate(&mut connection, Path::new(":memory:"))?;
+    Ok(Store { connection, _lock: None })
+}
+
+/// Opens an existing edge's file for reading only.
+///
+/// # Errors
+/// [`StoreError::Foreign`] when it is not an edge's file, [`StoreError::File`] when there is none,
+/// [`StoreError::Sqlite`].
+pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    check_library()?;
+    if recognise(path)? == Origin::New {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "no database has been made here yet");
+        return Err(StoreError::File { path: path.to_owned(), source: missing });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}
+
+/// The lock file that belongs to a database file.
+pub fn lock_path(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    New,
+    Ours,
+}
+
+/// Whose file it is, by its header alone: opening it with SQLite could already recover or create something.
+fn recognise(path: &Path) -> Result<Origin, StoreError> {
+    const HEADER_BYTES: u64 = 100;
+    let file_error = |source| StoreError::File { path: path.to_owned(), source };
+    let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
+    let mut header = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(HEADER_BYTES).read_to_end(&mut header).map_err(file_error)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
+        Err(error) => return Err(file_error(error)),
+    };
+    if header.is_empty() {
+        return Ok(Origin::New);
+    }
+    if !header.starts_with(b"SQLite format 3\0") {
+        return foreign("it is not a SQLite file");
+    }
+    match header.get(68..72) {
+        Some(id) if id == APPLICATION_ID.to_be_bytes() => Ok(Origin::Ours),
+        _ => foreign("another program made it"),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file_error = |source| StoreError::File { path: path.to_owned(), source };
+    let lock = OpenOptions::new().create(true).write(true).truncate(false).open(lock_path(path)).map_err(file_error)?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: path.to_owned() }),
+        Err(error) => Err(file_error(error.into())),
+    }
+}
+
+fn check_library() -> Result<(), StoreError> {
+    let (min, needed) = SQLITE_VERSION_MIN;
+    if rusqlite::version_number() < min {
+        return Err(StoreError::SqliteTooOld { found: rusqlite::version().to_owned(), needed });
+    }
+    Ok(())
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Off is the default. It is said here because REPLACE costs a delete more with it on.
+    connection.pragma_update(None, "recursive_triggers", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(())
+}
