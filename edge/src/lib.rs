@@ -1,1 +1,42 @@
-//! x
+//! The offline-first node of a site: a local mirror, an API and pages that work with the WAN down.
+//!
+//! Reading order: [`config`] and [`clock`] are what an edge is given; [`db`] is its one writer and its readers;
+//! [`sync_handle`] joins the sync loop to everybody else.
+
+use std::sync::Arc;
+
+pub mod action;
+pub mod api;
+pub mod audit;
+pub mod clock;
+pub mod config;
+pub mod conflicts;
+pub mod credential;
+pub mod data_dir;
+pub mod db;
+pub mod devices;
+pub mod draft;
+pub mod edits;
+pub mod lockouts;
+pub mod people;
+pub mod refusal;
+pub mod sessions;
+pub mod sites;
+pub mod socket;
+pub mod status;
+pub mod sync_handle;
+pub mod tasks;
+pub mod times;
+
+/// What the API, the pages, the control socket and the sync loop share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The database.
+    pub db: db::Db,
+    /// Time and randomness.
+    pub clock: clock::Clock,
+    /// What this edge was told before it started.
+    pub config: Arc<config::Config>,
+    /// The sync loop: asks it, and watches how the link to the hub stands (`sync.link()`, `sync.watch()`).
+    pub sync: sync_handle::SyncHandle,
+}

@@ -1,2 +1,3 @@
-//! x
+//! The edge's command line.
+
 fn main() {}

@@ -7,8 +7,14 @@
 //! Imports point one way: `merge ← session ← wire ← {sqlite, pg} ← {hub, admin}`. Without features this crate does
 //! no input or output at all.
 
+#[cfg(feature = "hub")]
+pub mod admin;
 pub mod catalog;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod merge;
+#[cfg(feature = "hub")]
+pub mod pg;
 pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -7,17 +7,28 @@
 //! it returns (`synchronous = full`), because a seq that was pushed and then lost would be used twice.
 
 pub mod apply;
+pub mod audit;
 pub mod capture;
+pub mod conflicts;
+pub mod devices;
 pub mod directory;
 pub mod dump;
 pub mod error;
 pub mod ledger;
+pub mod listing;
+pub mod lockouts;
 pub mod outbox;
+pub mod people;
+pub mod quarantine;
 pub mod receipts;
+pub mod records;
 pub mod rows;
 pub mod schema;
 pub mod self_state;
+pub mod sessions;
+pub mod sites;
 pub mod status;
+pub mod tasks;
 pub mod versions;
 
 use std::fs::{File, OpenOptions};

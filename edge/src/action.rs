@@ -1,0 +1,92 @@
+//! One action of a person: one transaction, on their behalf, with the rights that they have at that moment.
+
+use rusqlite::{Transaction, TransactionBehavior};
+use sync::merge::ids::PersonId;
+use sync::sqlite::self_state;
+use uuid::Uuid;
+
+use crate::App;
+use crate::audit::{self, Event};
+use crate::clock::Clock;
+use crate::people::{self, Person};
+use crate::refusal::Refusal;
+use crate::times;
+
+/// Who acts, where and when.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Who, for what they may do.
+    pub person: Person,
+    /// Whose name the writes carry; `None` for the operator of the box.
+    pub author: Option<Uuid>,
+    /// The tenant of this edge.
+    pub tenant: Uuid,
+    /// The site of this edge.
+    pub site: Uuid,
+    /// When, in stored form; one moment for the whole action.
+    pub now: String,
+    clock: Clock,
+}
+
+impl Act {
+    /// An id for a new row.
+    pub fn new_id(&self) -> Uuid {
+        self.clock.uuid_v7()
+    }
+
+    /// Writes down what was done.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`].
+    pub fn record(&self, tx: &Transaction<'_>, event: Event) -> Result<(), Refusal> {
+        let id = self.clock.uuid_v7();
+        Ok(audit::record(tx, id, &self.now, Some(self.tenant), self.author, event)?)
+    }
+}
+
+/// Does what `job` does, as one transaction in the name of a person. When the job refuses, nothing has happened.
+///
+/// # Errors
+/// What the job says; [`Refusal::MembershipEnded`], [`Refusal::NotEnrolled`] and [`Refusal::Store`].
+pub async fn perform<T: Send + 'static>(
+    app: &App,
+    person: Uuid,
+    job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    run(app, Some(person), job).await
+}
+
+/// Does what `job` does for the operator of the box, who may do everything and is nobody of the tenant.
+///
+/// # Errors
+/// What the job says; [`Refusal::NotEnrolled`] and [`Refusal::Store`].
+pub async fn perform_for_operator<T: Send + 'static>(
+    app: &App,
+    job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    run(app, None, job).await
+}
+
+async fn run<T: Send + 'static>(
+    app: &App,
+    author: Option<Uuid>,
+    job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let clock = app.clock;
+    let work = move |connection: &mut rusqlite::Connection| {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let edge = self_state::load(&tx)?;
+        let (tenant, site) = edge.tenant.zip(edge.site).ok_or(Refusal::NotEnrolled)?;
+        let person = match author {
+            Some(id) => people::find(&tx, tenant, id)?.ok_or(Refusal::MembershipEnded)?,
+            None => Person::operator(),
+        };
+        let act = Act { person, author, tenant, site, now: times::timestamp(clock.unix_ms()), clock };
+        self_state::set_actor(&tx, author.map(PersonId))?;
+        let done = job(&tx, &act)?;
+        self_state::set_actor(&tx, None)?;
+        tx.commit()?;
+        Ok(done)
+    };
+    app.db.write(work).await
+}

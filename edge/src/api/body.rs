@@ -1,0 +1,115 @@
+//! Bodies: JSON objects whose fields become columns, or are refused by name.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use serde_json::value::RawValue;
+use sync::catalog::{Column, Kind, Table};
+use sync::wire::canonical;
+use sync::wire::convert::{self, ConvertError};
+
+use super::Server;
+use super::error::Error;
+use crate::draft::{self, Draft};
+use crate::refusal::{Mistake, Refusal};
+
+/// The fields of a JSON object, canonical.
+#[derive(Debug)]
+pub(super) struct Fields {
+    fields: BTreeMap<String, Box<RawValue>>,
+    is_patch: bool,
+}
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+impl FromRequest<Server> for Fields {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, server: &Server) -> Result<Self, Error> {
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+        let is_patch = essence.eq_ignore_ascii_case(MERGE_PATCH);
+        if !is_patch && !essence.eq_ignore_ascii_case(JSON) {
+            return Err(Error::MediaType(JSON));
+        }
+        let bytes = Bytes::from_request(request, server).await.map_err(unread)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| Error::MalformedJson("it is not UTF-8".to_owned()))?;
+        let canonical = canonical::json(text).map_err(|error| Error::MalformedJson(error.to_string()))?;
+        if !canonical.starts_with('{') {
+            return Err(Error::NotAnObject);
+        }
+        let fields = serde_json::from_str(&canonical).map_err(|error| Error::MalformedJson(error.to_string()))?;
+        Ok(Self { fields, is_patch })
+    }
+}
+
+impl Fields {
+    /// The columns that they name.
+    pub(super) fn into_draft(self, table: &'static Table, writable: &[&str]) -> Result<Draft, Refusal> {
+        let mut draft = Draft::new();
+        for (name, raw) in &self.fields {
+            let column = column(table, writable, name)?;
+            if self.is_patch && column.kind == Kind::Json {
+                draft.patch_metadata(object(name, raw)?);
+            } else {
+                draft.set(column.name, value(table, column, raw)?);
+            }
+        }
+        Ok(draft)
+    }
+
+    /// Takes a field that holds text.
+    pub(super) fn take_text(&mut self, name: &str) -> Result<String, Refusal> {
+        let raw = self.fields.remove(name).ok_or_else(|| Refusal::invalid(name, Mistake::Missing, "is needed"))?;
+        serde_json::from_str(raw.get()).map_err(|_| Refusal::invalid(name, Mistake::Type, "expected text"))
+    }
+
+    /// Refuses what has not been taken.
+    pub(super) fn finish(self) -> Result<(), Refusal> {
+        match self.fields.into_keys().next() {
+            Some(name) => Err(Refusal::invalid(name, Mistake::Unknown, "there is no such field")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn column(table: &'static Table, writable: &[&str], name: &str) -> Result<&'static Column, Refusal> {
+    match table.column(name) {
+        Some(column) if writable.contains(&name) => Ok(column),
+        Some(_) => Err(Refusal::invalid(name, Mistake::ReadOnly, "is not yours to set")),
+        None if name == "_sync" => Err(Refusal::invalid(name, Mistake::ReadOnly, "is not yours to set")),
+        None => {
+            let reason = format!("there is no such field: {} have {}", table.name, writable.join(", "));
+            Err(Refusal::invalid(name, Mistake::Unknown, reason))
+        }
+    }
+}
+
+fn value(table: &'static Table, column: &'static Column, raw: &RawValue) -> Result<sync::merge::value::Value, Refusal> {
+    let value = convert::value_of(table, column, raw).map_err(|error| match error {
+        ConvertError::Canonical { source, .. } => Refusal::invalid(column.name, Mistake::Value, source.to_string()),
+        ConvertError::Type { expected, .. } => {
+            Refusal::invalid(column.name, Mistake::Type, format!("expected {expected}"))
+        }
+        ConvertError::TornGroup { .. } => Refusal::invalid(column.name, Mistake::Value, error.to_string()),
+    })?;
+    draft::check_label(column, &value)?;
+    Ok(value)
+}
+
+fn object(name: &str, raw: &RawValue) -> Result<serde_json::Value, Refusal> {
+    let value: serde_json::Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    if value.is_object() {
+        return Ok(value);
+    }
+    Err(Refusal::invalid(name, Mistake::Type, "expected an object"))
+}
+
+fn unread(rejection: BytesRejection) -> Error {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Error::TooLarge } else { Error::Truncated }
+}

@@ -1,0 +1,117 @@
+//! Conflicts: what lost to what, and what to do about it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use sync::merge::conflict::{Kind, Status};
+use sync::merge::value::Value;
+use sync::sqlite::listing::Key;
+use sync::wire::convert::json_of;
+use uuid::Uuid;
+
+use super::Server;
+use super::error::Error;
+use super::paging;
+use super::query::Parameters;
+use super::visitor::Id;
+use crate::action;
+use crate::conflicts::{self, ConflictView, Side};
+use crate::sessions::Visitor;
+
+/// A conflict as a program reads it.
+#[derive(Debug, Serialize)]
+pub struct ConflictJson {
+    id: Uuid,
+    table: &'static str,
+    row_id: Uuid,
+    kind: &'static str,
+    column: Option<String>,
+    status: &'static str,
+    winner: SideJson,
+    loser: SideJson,
+}
+
+#[derive(Debug, Serialize)]
+struct SideJson {
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    with: BTreeMap<&'static str, Option<Box<RawValue>>>,
+    site: String,
+    person: Option<String>,
+    at: String,
+}
+
+pub(super) async fn list(
+    State(server): State<Server>,
+    _: Visitor,
+    mut parameters: Parameters,
+) -> Result<Response, Error> {
+    let statuses = parameters.take_words("status", &["open", "dismissed", "restored"])?;
+    let row = parameters.take_id("row_id")?;
+    let limit = paging::limit(&mut parameters)?;
+    let after = paging::after(&mut parameters, "", 1)?;
+    parameters.finish()?;
+    let read = move |connection: &mut rusqlite::Connection| {
+        let tx = connection.transaction()?;
+        let after = match after.as_deref() {
+            Some([Key::Text(id)]) => Uuid::try_parse(id).ok(),
+            _ => None,
+        };
+        conflicts::list(&tx, &statuses, row, after, limit + 1)
+    };
+    let views = server.app.db.read(read).await?;
+    let (views, next) = paging::cut(views, limit, |view| vec![Key::Text(view.id.to_string())]);
+    Ok(paging::list(views.iter().map(json).collect(), next))
+}
+
+pub(super) async fn show(State(server): State<Server>, _: Visitor, Id(id): Id) -> Result<Response, Error> {
+    let view = server.app.db.read(move |connection| conflicts::find(connection, id)).await?;
+    Ok(Json(json(&view)).into_response())
+}
+
+pub(super) async fn restore(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
+    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::restore(tx, act, id);
+    let view = action::perform(&server.app, visitor.person.id, restore).await?;
+    Ok(Json(json(&view)).into_response())
+}
+
+pub(super) async fn dismiss(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
+    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::dismiss(tx, act, id);
+    let view = action::perform(&server.app, visitor.person.id, dismiss).await?;
+    Ok(Json(json(&view)).into_response())
+}
+
+/// A conflict as a program reads it.
+pub fn json(view: &ConflictView) -> ConflictJson {
+    ConflictJson {
+        id: view.id,
+        table: view.table.name,
+        row_id: view.row_id,
+        kind: match view.kind {
+            Kind::EditEdit => "edit_edit",
+            Kind::EditDelete => "edit_delete",
+        },
+        column: view.column.clone(),
+        status: match view.status {
+            Status::Open => "open",
+            Status::Dismissed => "dismissed",
+            Status::Restored => "restored",
+        },
+        winner: side(&view.winner),
+        loser: side(&view.loser),
+    }
+}
+
+fn side(side: &Side) -> SideJson {
+    let raw = |value: &Value| RawValue::from_string(json_of(value)).ok();
+    SideJson {
+        value: side.value.as_ref().and_then(raw),
+        with: side.with.iter().map(|(column, value)| (*column, raw(value))).collect(),
+        site: side.site.clone(),
+        person: side.person.clone(),
+        at: side.at.clone(),
+    }
+}

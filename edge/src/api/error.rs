@@ -1,0 +1,197 @@
+//! What is refused, as RFC 9457 problems. Codes are stable; details are for people.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use rusqlite::ErrorCode;
+use sync::sqlite::error::StoreError;
+use sync::wire::problem::{PROBLEM_JSON, Problem};
+
+use super::row::RowJson;
+use crate::refusal::{Mistake, Refusal};
+use crate::sessions::SignInError;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no session.
+    #[error("sign in first: POST /api/v1/session, then send the token as `Authorization: Bearer`")]
+    SignedOut,
+    /// A browser sent the request from another site's page.
+    #[error("the request comes from another site's page, so the cookie does not count")]
+    CrossSite,
+    /// Nothing is served here.
+    #[error("nothing is served at {0}")]
+    NoRoute(String),
+    /// Something is served here, by other methods.
+    #[error("{0} is not possible here: the header Allow lists what is")]
+    NoMethod(Method),
+    /// The body is not JSON.
+    #[error("the body is not JSON: {0}")]
+    MalformedJson(String),
+    /// The body is not an object.
+    #[error("the body must be a JSON object")]
+    NotAnObject,
+    /// The body is too large.
+    #[error("the body is larger than {} bytes", super::BODY_BYTES_MAX)]
+    TooLarge,
+    /// The body did not arrive whole.
+    #[error("the body did not arrive whole")]
+    Truncated,
+    /// The body is of another type.
+    #[error("send the body as {0}")]
+    MediaType(&'static str),
+    /// An exchange did not complete.
+    #[error("the exchange did not complete: {0}")]
+    ExchangeFailed(String),
+    /// Signing in failed.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
+    /// The action was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl Error {
+    /// The status and the stable code.
+    pub fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::SignedOut => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
+            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no_such_route"),
+            Self::NoMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "malformed_json"),
+            Self::NotAnObject => (StatusCode::UNPROCESSABLE_ENTITY, "not_an_object"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Truncated => (StatusCode::BAD_REQUEST, "truncated"),
+            Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::ExchangeFailed(_) => (StatusCode::SERVICE_UNAVAILABLE, "exchange_failed"),
+            Self::SignIn(SignInError::Wrong) => (StatusCode::UNAUTHORIZED, "wrong_credentials"),
+            Self::SignIn(SignInError::Wait { .. }) => (StatusCode::TOO_MANY_REQUESTS, "locked_out"),
+            Self::SignIn(SignInError::Crowded) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::SignIn(SignInError::Refused(refusal)) | Self::Refused(refusal) => status_of(refusal),
+        }
+    }
+
+    /// What a person reads.
+    pub fn detail(&self) -> String {
+        match self.refusal() {
+            Some(Refusal::Store(error)) if full(error) => {
+                "the disk of this edge is full: nothing was changed, tell its operator".to_owned()
+            }
+            Some(Refusal::Store(error)) if error.is_retryable() => {
+                "another program is writing to this edge's database: try again".to_owned()
+            }
+            Some(Refusal::Store(_)) => "this edge failed, and nothing was changed: the cause is in its log".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::SignIn(SignInError::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        let (status, code) = self.status();
+        let title = status.canonical_reason().unwrap_or("Error");
+        let problem = Problem::new(status.as_u16(), title, code, self.detail());
+        match self.refusal() {
+            Some(Refusal::Invalid { field, mistake, .. }) => {
+                let problem = problem.with("field", field.clone());
+                match mistake {
+                    Mistake::Label(allowed) => problem.with("allowed", allowed.clone()),
+                    _ => problem,
+                }
+            }
+            Some(Refusal::SerialNumberTaken { .. }) => problem.with("field", "serial_number"),
+            Some(Refusal::Changed { current, .. }) => {
+                problem.with("current", serde_json::to_value(RowJson(current)).unwrap_or_default())
+            }
+            _ => problem,
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::SignedOut | Self::SignIn(SignInError::Wrong) => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
+            Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            _ if self.status().0 == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
+            _ => None,
+        }
+    }
+}
+
+fn status_of(refusal: &Refusal) -> (StatusCode, &'static str) {
+    match refusal {
+        Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+        Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+        Refusal::Invalid { mistake, .. } => (StatusCode::UNPROCESSABLE_ENTITY, mistake_code(mistake)),
+        Refusal::SerialNumberTaken { .. } => (StatusCode::CONFLICT, "serial_number_taken"),
+        Refusal::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "version_mismatch"),
+        Refusal::AlreadyRestored => (StatusCode::CONFLICT, "already_restored"),
+        Refusal::NothingLeft => (StatusCode::CONFLICT, "nothing_left"),
+        Refusal::OwnSite => (StatusCode::CONFLICT, "own_site"),
+        Refusal::NotEnrolled => (StatusCode::SERVICE_UNAVAILABLE, "not_enrolled"),
+        Refusal::MembershipEnded => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        Refusal::Store(error) if full(error) => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+        Refusal::Store(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        Refusal::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+fn mistake_code(mistake: &Mistake) -> &'static str {
+    match mistake {
+        Mistake::Unknown => "unknown_field",
+        Mistake::ReadOnly => "read_only_field",
+        Mistake::Missing => "missing_field",
+        Mistake::Type => "wrong_type",
+        Mistake::Label(_) => "unknown_label",
+        Mistake::Value => "invalid_value",
+        Mistake::Reference => "missing_reference",
+    }
+}
+
+fn full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Some(Refusal::Store(error)) = self.refusal() {
+            tracing::error!(%error, "a request failed");
+        }
+        let mut response = (self.status().0, Json(self.problem())).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The answer where nothing is served.
+pub async fn no_route(uri: Uri) -> Error {
+    Error::NoRoute(path(&uri))
+}
+
+/// The answer to a method that is not served here.
+pub async fn no_method(method: Method) -> Error {
+    Error::NoMethod(method)
+}
+
+fn path(uri: &Uri) -> String {
+    uri.path().chars().take(200).collect()
+}

@@ -1,0 +1,104 @@
+//! Signing in and out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sync::sqlite::sites;
+use uuid::Uuid;
+
+use super::Server;
+use super::body::Fields;
+use super::error::Error;
+use super::visitor::{clear_cookie, set_cookie};
+use crate::edits;
+use crate::people::Person;
+use crate::refusal::Refusal;
+use crate::sessions::{self, Visitor};
+
+#[derive(Serialize)]
+struct SessionJson {
+    token: String,
+    token_type: &'static str,
+    expires_at: String,
+    person: PersonJson,
+}
+
+#[derive(Serialize)]
+struct MeJson {
+    #[serde(flatten)]
+    person: PersonJson,
+    tenant: TenantJson,
+    site: SiteJson,
+    expires_at: String,
+}
+
+#[derive(Serialize)]
+struct PersonJson {
+    id: Uuid,
+    email: String,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    user_type: String,
+    role: String,
+    sites: Vec<Uuid>,
+}
+
+#[derive(Serialize)]
+struct TenantJson {
+    id: Uuid,
+    name: Option<String>,
+    slug: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SiteJson {
+    id: Uuid,
+    name: Option<String>,
+    timezone: Option<String>,
+}
+
+pub(super) async fn sign_in(State(server): State<Server>, mut fields: Fields) -> Result<Response, Error> {
+    let (email, secret) = (fields.take_text("email")?, fields.take_text("secret")?);
+    fields.finish()?;
+    let signed_in = server.door.sign_in(&server.app, &email, &secret).await?;
+    let cookie = set_cookie(&server.app.config, &signed_in.token);
+    let session = SessionJson {
+        token: signed_in.token,
+        token_type: "Bearer",
+        expires_at: signed_in.expires_at,
+        person: person(signed_in.person),
+    };
+    Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(session)).into_response())
+}
+
+pub(super) async fn sign_out(State(server): State<Server>, visitor: Visitor) -> Result<Response, Error> {
+    sessions::sign_out(&server.app, &visitor).await?;
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, clear_cookie(&server.app.config))]).into_response())
+}
+
+pub(super) async fn me(State(server): State<Server>, visitor: Visitor) -> Result<Response, Error> {
+    let (tenant, site) = (visitor.tenant, visitor.site);
+    let read = move |connection: &mut rusqlite::Connection| -> Result<_, Refusal> {
+        let tx = connection.transaction()?;
+        let row = edits::find(&tx, edits::table("tenants"), tenant, tenant)?;
+        Ok((row, sites::name_and_timezone(&tx, site)?))
+    };
+    let (row, place) = server.app.db.read(read).await?;
+    let (name, timezone) = place.unzip();
+    let owned = |column| row.text(column).map(str::to_owned);
+    let me = MeJson {
+        person: person(visitor.person),
+        tenant: TenantJson { id: tenant, name: owned("name"), slug: owned("slug") },
+        site: SiteJson { id: site, name, timezone },
+        expires_at: visitor.expires_at,
+    };
+    Ok(Json(me).into_response())
+}
+
+fn person(person: Person) -> PersonJson {
+    let Person { id, email, first_name, last_name, user_type, role_name: role, sites, .. } = person;
+    PersonJson { id, email, first_name, last_name, user_type, role, sites }
+}

@@ -1,0 +1,80 @@
+//! How the edge stands with its hub.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sync::catalog;
+use sync::sqlite::ledger::{self, Quarantined};
+use sync::sqlite::quarantine;
+use uuid::Uuid;
+
+use super::Server;
+use super::error::Error;
+use super::paging;
+use super::query::Parameters;
+use super::visitor::Id;
+use crate::action;
+use crate::audit::Event;
+use crate::refusal::Refusal;
+use crate::sessions::Visitor;
+use crate::status;
+
+/// How long a request waits for the exchange that it asked for, in milliseconds. The exchange goes on.
+pub(super) const EXCHANGE_MS_MAX: u64 = 30_000;
+
+#[derive(Serialize)]
+struct QuarantineJson {
+    id: Uuid,
+    table: &'static str,
+    row_id: Uuid,
+    code: String,
+    reason: String,
+    at: String,
+}
+
+pub(super) async fn status(State(server): State<Server>, _: Visitor) -> Result<Response, Error> {
+    Ok(Json(status::load(&server.app).await?).into_response())
+}
+
+pub(super) async fn now(State(server): State<Server>, _: Visitor) -> Result<Response, Error> {
+    let limit = Duration::from_millis(EXCHANGE_MS_MAX);
+    let code = match tokio::time::timeout(limit, server.app.sync.sync_now()).await {
+        Ok(Ok(())) => StatusCode::OK,
+        Ok(Err(why)) => return Err(Error::ExchangeFailed(why)),
+        Err(_) => StatusCode::ACCEPTED,
+    };
+    Ok((code, Json(status::load(&server.app).await?)).into_response())
+}
+
+pub(super) async fn quarantine(
+    State(server): State<Server>,
+    _: Visitor,
+    parameters: Parameters,
+) -> Result<Response, Error> {
+    parameters.finish()?;
+    let entries = server.app.db.read(|connection| ledger::quarantined(connection)).await?;
+    Ok(paging::list(entries.into_iter().map(json).collect(), None))
+}
+
+pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
+    let discard = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
+        act.person.require_admin("discard refused rows")?;
+        if !quarantine::remove(tx, id)? {
+            return Err(Refusal::NotFound("refused row"));
+        }
+        let (resource, details) = (Some(id), "{}".to_owned());
+        act.record(tx, Event { action: "delete", resource_type: "quarantine", resource, details })
+    };
+    action::perform(&server.app, visitor.person.id, discard).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn json(entry: Quarantined) -> QuarantineJson {
+    let Quarantined { id, table, row, code, reason, created_at: at } = entry;
+    let table = catalog::by_id(table).map_or("unknown", |table| table.name);
+    QuarantineJson { id, table, row_id: row.0, code, reason, at }
+}

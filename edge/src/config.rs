@@ -1,0 +1,229 @@
+//! What an edge is told before it starts: flags rank above the environment, that above `.env`, that above `edge.toml`.
+//!
+//! The environment belongs to everybody, so an unknown `EDGE_` variable there is only reported; in our own files an
+//! unknown key stops the start, because a setting that is silently ignored is worse than none.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The file read when no other is named, if it is there.
+pub const FILE: &str = "edge.toml";
+/// Ranks below the environment; may hold the keys of other programs too.
+pub const DOTENV: &str = ".env";
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
+const DATA_DEFAULT: &str = "./edge-data";
+const PREFIX: &str = "EDGE_";
+const KEYS: [&str; 3] = ["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB"];
+
+/// What an edge is told before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the API and the pages listen.
+    pub listen: SocketAddr,
+    /// The directory of the database, the credential, the lock and the control socket.
+    pub data: PathBuf,
+    /// The hub's URL; what enrolment stored when it is not given.
+    pub hub: Option<String>,
+}
+
+/// Settings from one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `EDGE_LISTEN`.
+    pub listen: Option<String>,
+    /// `EDGE_DATA`.
+    pub data: Option<PathBuf>,
+    /// `EDGE_HUB`.
+    pub hub: Option<String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is no TOML, or has a key that we do not know.
+    #[error("the configuration {} is not understood: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, naming the key.
+        reason: String,
+    },
+    /// A key of ours that we do not know.
+    #[error("unknown key {key} in {DOTENV}: the known ones are {}", KEYS.join(", "))]
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
+    /// A value that is no address.
+    #[error("EDGE_LISTEN is {value:?}, which is no address: give one like {LISTEN_DEFAULT}")]
+    Listen {
+        /// The value.
+        value: String,
+    },
+    /// A value that is no URL of a hub.
+    #[error("EDGE_HUB is {value:?}, which is no URL of a hub: give one like https://hub.example.com")]
+    Hub {
+        /// The value.
+        value: String,
+    },
+}
+
+/// A configuration, and what should be said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Variables of the environment that look like ours and are not known.
+    pub unknown_variables: Vec<String>,
+}
+
+/// Reads every place and puts the settings together.
+///
+/// `file` is the configuration file named by a flag; then it has to exist.
+///
+/// # Errors
+/// [`ConfigError`], naming the place and the key.
+pub fn load(flags: Settings, file: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let dotenv = read_optional(Path::new(DOTENV))?.unwrap_or_default();
+    let path = file.unwrap_or_else(|| Path::new(FILE));
+    let toml = match (file, read_optional(path)?) {
+        (Some(path), None) => {
+            return Err(ConfigError::File { path: path.to_owned(), source: io::ErrorKind::NotFound.into() });
+        }
+        (_, text) => text.unwrap_or_default(),
+    };
+    let unknown_variables = unknown(environment.iter().map(|(key, _)| key.as_str()));
+    let layers = [flags, from_pairs(&environment), from_dotenv(&dotenv)?, from_toml(&toml, path)?];
+    Ok(Loaded { config: merge(layers)?, unknown_variables })
+}
+
+/// The first place that says something wins.
+fn merge(layers: [Settings; 4]) -> Result<Config, ConfigError> {
+    let merged = layers.into_iter().reduce(|above, below| Settings {
+        listen: above.listen.or(below.listen),
+        data: above.data.or(below.data),
+        hub: above.hub.or(below.hub),
+    });
+    let Settings { listen, data, hub } = merged.unwrap_or_default();
+    let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+    if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
+        return Err(ConfigError::Hub { value: value.to_owned() });
+    }
+    Ok(Config {
+        listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
+        data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
+        hub: hub.map(|url| url.trim_end_matches('/').to_owned()),
+    })
+}
+
+/// Whether a text is the URL of a hub, as far as that can be seen without asking.
+pub fn is_hub_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    })
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn from_pairs(pairs: &[(String, String)]) -> Settings {
+    let value = |name: &str| {
+        let pair = pairs.iter().find(|(key, value)| key == name && !value.is_empty());
+        pair.map(|(_, value)| value.clone())
+    };
+    Settings { listen: value(KEYS[0]), data: value(KEYS[1]).map(PathBuf::from), hub: value(KEYS[2]) }
+}
+
+fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
+    let mut pairs = Vec::new();
+    for line in text.lines() {
+        let line = line.trim();
+        let Some((key, value)) = line.strip_prefix("export ").unwrap_or(line).split_once('=') else { continue };
+        if !line.starts_with('#') {
+            pairs.push((key.trim().to_owned(), unquoted(value.trim()).to_owned()));
+        }
+    }
+    match unknown(pairs.iter().map(|(key, _)| key.as_str())).pop() {
+        Some(key) => Err(ConfigError::UnknownKey { key }),
+        None => Ok(from_pairs(&pairs)),
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    let within = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    within('"').or_else(|| within('\'')).unwrap_or(value)
+}
+
+fn from_toml(text: &str, path: &Path) -> Result<Settings, ConfigError> {
+    let reason = |error: toml::de::Error| error.message().replace('\n', " ");
+    toml::from_str(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), reason: reason(error) })
+}
+
+fn unknown<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<String> {
+    keys.filter(|key| key.starts_with(PREFIX) && !KEYS.contains(key)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(listen: &str) -> Settings {
+        from_pairs(&[("EDGE_LISTEN".to_owned(), listen.to_owned())])
+    }
+
+    #[test]
+    fn the_higher_place_wins() {
+        let toml = from_toml("listen = '127.0.0.1:4'\nhub = 'http://hub:7400/'", Path::new(FILE)).unwrap();
+        let dotenv = from_dotenv("# a comment\nexport EDGE_LISTEN=\"127.0.0.1:3\"\nDB_NAME=x").unwrap();
+        let flags = Settings { listen: Some("127.0.0.1:1".to_owned()), ..Settings::default() };
+        let environment = pairs("127.0.0.1:2");
+        let layers = [flags, environment, dotenv, toml];
+        for highest in 0..4_usize {
+            let mut left = layers.clone();
+            left[..highest].fill(Settings::default());
+            let config = merge(left).unwrap();
+            assert_eq!(usize::from(config.listen.port()), highest + 1);
+            assert_eq!(config.hub.as_deref(), Some("http://hub:7400"), "said in one place only");
+            assert_eq!(config.data, Path::new(DATA_DEFAULT));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = from_toml("lissten = 'x'", Path::new("my.toml")).unwrap_err().to_string();
+        assert!(error.contains("my.toml") && error.contains("lissten"), "{error}");
+        let error = from_dotenv("EDGE_LISTN=x").unwrap_err().to_string();
+        assert!(error.contains("EDGE_LISTN") && error.contains("EDGE_LISTEN"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_quoted() {
+        let error = merge([pairs("here"), Settings::default(), Settings::default(), Settings::default()]).unwrap_err();
+        assert!(error.to_string().contains("\"here\""), "{error}");
+        for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1"] {
+            assert!(!is_hub_url(url), "{url}");
+        }
+        assert!(is_hub_url("http://127.0.0.1:7400") && is_hub_url("https://hub.example.com/waystation/"));
+    }
+}

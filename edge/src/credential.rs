@@ -1,0 +1,109 @@
+//! Who this edge is to its hub: `credential.json` in the data directory, for its owner alone.
+//!
+//! The secret is never printed: the debug form of [`Credential`] leaves it out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sync::wire::message::Enrolled;
+
+use crate::data_dir::write_private;
+
+/// What enrolment gave.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// The hub's URL, without a slash at its end.
+    pub hub: String,
+    /// Who this edge is. Kept whole, so that a crash between this file and the database loses nothing.
+    #[serde(flatten)]
+    pub identity: Enrolled,
+}
+
+/// A credential that cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The file cannot be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not what enrolment writes.
+    #[error("{} is damaged ({source}): restore it, or enrol this edge again", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl Credential {
+    /// The credential in a file; `None` when there is no file.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn load(path: &Path) -> Result<Option<Self>, CredentialError> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CredentialError::File { path: path.to_owned(), source }),
+        };
+        let content = |source| CredentialError::Content { path: path.to_owned(), source };
+        serde_json::from_slice(&text).map(Some).map_err(content)
+    }
+
+    /// Keeps the credential, whole or not at all, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`CredentialError::File`].
+    pub fn store(&self, path: &Path) -> Result<(), CredentialError> {
+        let file = |source| CredentialError::File { path: path.to_owned(), source };
+        let text = serde_json::to_vec(self).map_err(|error| file(io::Error::other(error)))?;
+        write_private(path, &text).map_err(file)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hub, identity } = self;
+        let Enrolled { edge, name, tenant, site, .. } = identity;
+        let mut shown = f.debug_struct("Credential");
+        shown.field("hub", hub).field("edge", edge).field("name", name).field("tenant", tenant).field("site", site);
+        shown.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sync::wire::message::Fence;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn the_secret_is_stored_and_not_printed() {
+        let identity = Enrolled {
+            edge: Uuid::max(),
+            name: "hq-1".to_owned(),
+            replica: 7,
+            credential: "hush".to_owned(),
+            tenant: Uuid::nil(),
+            site: Uuid::nil(),
+            fence: Fence { count: 0, token: "hushed".to_owned() },
+        };
+        let credential = Credential { hub: "http://hub".to_owned(), identity };
+        assert!(!format!("{credential:?}").contains("hush"), "{credential:?}");
+        let path =
+            std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));
+        assert!(Credential::load(&path).unwrap().is_none());
+        credential.store(&path).unwrap();
+        let loaded = Credential::load(&path).unwrap().expect("it was stored");
+        assert_eq!((loaded.identity.credential.as_str(), loaded.identity.replica), ("hush", 7));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

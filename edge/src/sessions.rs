@@ -1,0 +1,302 @@
+//! Signing in and out, and who a token belongs to. Works with the WAN down.
+//!
+//! Secrets are checked against the argon2id verifiers that the centre sent for this site. An address that nobody has costs
+//! the same work as a wrong secret, and gets the same answer. Only hashes of tokens are stored.
+
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier as _;
+use argon2::password_hash::phc::PasswordHash;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use sync::sqlite::error::StoreError;
+use sync::sqlite::self_state;
+use sync::sqlite::sessions::{self, SessionRow};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::App;
+use crate::audit::{self, Event};
+use crate::clock::Clock;
+use crate::lockouts::{Turn, Waits};
+use crate::people::{self, Person};
+use crate::refusal::Refusal;
+use crate::times;
+
+/// How long a session lives without use, in milliseconds.
+pub const IDLE_MS_MAX: u64 = 12 * 60 * 60 * 1000;
+/// How long a session lives, in milliseconds.
+pub const AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How old the stored time of last use may be, in milliseconds, so that reading does not write each time.
+pub const TOUCH_MS: u64 = 60_000;
+/// How many secrets are checked at once: each takes a core and 19 MiB for some 30 ms.
+pub const CHECKS: usize = 2;
+/// How many people may wait for their secret to be checked.
+pub const CHECKS_WAITING_MAX: usize = 64;
+/// Characters of an address or a secret.
+pub const INPUT_CHARS_MAX: usize = 1_024;
+
+/// Signs people in. One for the whole process.
+#[derive(Clone, Debug)]
+pub struct Door {
+    waits: Arc<Waits>,
+    checks: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+}
+
+/// A session that began.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The bearer token. It is not stored and cannot be shown again.
+    pub token: String,
+    /// When the session ends at the latest, in stored form.
+    pub expires_at: String,
+    /// Who it is.
+    pub person: Person,
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// The person.
+    pub person: Person,
+    /// The tenant of this edge.
+    pub tenant: Uuid,
+    /// The site of this edge.
+    pub site: Uuid,
+    /// When the session ends at the latest, in stored form.
+    pub expires_at: String,
+    token_hash: Vec<u8>,
+}
+
+/// Why somebody is not signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The address or the secret is wrong; which of them is not told.
+    #[error("the e-mail address or the PIN is wrong")]
+    Wrong,
+    /// Too many wrong secrets, for this address.
+    #[error("too many wrong tries: wait, or ask for a new PIN")]
+    Wait {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// Too many people at the door.
+    #[error("too many people are signing in at once: try again")]
+    Crowded,
+    /// The edge is not able to.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            waits: Arc::default(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            queue: Arc::new(Semaphore::new(CHECKS_WAITING_MAX)),
+        }
+    }
+}
+
+impl Door {
+    /// Signs a person in by e-mail address, in any case, and secret.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn sign_in(&self, app: &App, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
+        let _place = self.queue.try_acquire().map_err(|_| SignInError::Crowded)?;
+        let email = email.trim().to_lowercase();
+        if email.len() > INPUT_CHARS_MAX || secret.len() > INPUT_CHARS_MAX {
+            return Err(SignInError::Wrong);
+        }
+        let candidate = self.take_turn(app, email.clone()).await?;
+        let right = self.check(candidate.verifier, secret.to_owned()).await;
+        match candidate.person.filter(|_| right) {
+            Some(person) => self.begin(app, email, person.id).await,
+            None => {
+                note_failure(app, candidate.known).await?;
+                Err(SignInError::Wrong)
+            }
+        }
+    }
+
+    async fn take_turn(&self, app: &App, email: String) -> Result<Candidate, SignInError> {
+        let (waits, clock) = (Arc::clone(&self.waits), app.clock);
+        let work = move |connection: &mut Connection| -> Result<_, Refusal> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let candidate = candidate(&tx, &email)?;
+            let set_at = candidate.verifier_set_at.as_deref();
+            let turn = waits.take_turn(&tx, &email, set_at, clock.unix_ms(), clock.monotonic_ms())?;
+            tx.commit()?;
+            Ok((candidate, turn))
+        };
+        match app.db.write(work).await? {
+            (candidate, Turn::Granted) => Ok(candidate),
+            (_, Turn::Wait(ms)) => Err(SignInError::Wait { ms }),
+        }
+    }
+
+    async fn check(&self, verifier: String, secret: String) -> bool {
+        let Ok(_permit) = self.checks.acquire().await else { return false };
+        let check = move || {
+            let verifier = PasswordHash::new(&verifier);
+            verifier.is_ok_and(|verifier| Argon2::default().verify_password(secret.as_bytes(), &verifier).is_ok())
+        };
+        tokio::task::spawn_blocking(check).await.unwrap_or(false)
+    }
+
+    async fn begin(&self, app: &App, email: String, user: Uuid) -> Result<SignedIn, SignInError> {
+        let (waits, clock) = (Arc::clone(&self.waits), app.clock);
+        let work = move |connection: &mut Connection| -> Result<_, Refusal> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let signed_in = issue(&tx, clock, user)?;
+            waits.clear(&tx, &email)?;
+            tx.commit()?;
+            Ok(signed_in)
+        };
+        Ok(app.db.write(work).await?)
+    }
+}
+
+/// Begins a session for a person without asking for a secret: for the operator on the box.
+///
+/// # Errors
+/// [`Refusal::NotEnrolled`], [`Refusal::MembershipEnded`], [`Refusal::Store`].
+pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn, Refusal> {
+    let edge = self_state::load(tx)?;
+    let tenant = edge.tenant.ok_or(Refusal::NotEnrolled)?;
+    let person = people::find(tx, tenant, user)?.ok_or(Refusal::MembershipEnded)?;
+    let (unix_ms, token) = (clock.unix_ms(), URL_SAFE_NO_PAD.encode(clock.random::<32>()));
+    let now = times::timestamp(unix_ms);
+    let expires_at = times::timestamp(unix_ms.saturating_add(AGE_MS_MAX));
+    sessions::remove_expired(tx, &now, &times::timestamp(unix_ms.saturating_sub(IDLE_MS_MAX)))?;
+    let session = SessionRow { user, last_seen_at: now.clone(), expires_at: expires_at.clone() };
+    sessions::insert(tx, &hash(&token), &session)?;
+    let event = Event { action: "login", resource_type: "session", resource: None, details: "{}".to_owned() };
+    audit::record(tx, clock.uuid_v7(), &now, Some(tenant), Some(user), event)?;
+    Ok(SignedIn { token, expires_at, person })
+}
+
+/// Who a token belongs to; `None` when it belongs to nobody, has expired, or the person is no longer a member.
+///
+/// # Errors
+/// [`Refusal::Store`].
+pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
+    let (token_hash, clock) = (hash(token), app.clock);
+    let now_ms = clock.unix_ms();
+    let look = move |connection: &mut Connection| -> Result<_, Refusal> {
+        let tx = connection.transaction()?;
+        let Some(session) = sessions::find(&tx, &token_hash)? else { return Ok(None) };
+        // A clock that was turned back does not make a session live longer than its last use.
+        let now = times::timestamp(now_ms).max(session.last_seen_at.clone());
+        let idle_until = times::shifted(&session.last_seen_at, i64::try_from(IDLE_MS_MAX).unwrap_or(i64::MAX));
+        if now >= session.expires_at || now >= idle_until {
+            return Ok(None);
+        }
+        let edge = self_state::load(&tx)?;
+        let Some((tenant, site)) = edge.tenant.zip(edge.site) else { return Ok(None) };
+        let Some(person) = people::find(&tx, tenant, session.user)? else { return Ok(None) };
+        let visitor = Visitor { person, tenant, site, expires_at: session.expires_at, token_hash };
+        Ok(Some((visitor, session.last_seen_at)))
+    };
+    let Some((visitor, last_seen_at)) = app.db.read(look).await? else { return Ok(None) };
+    if last_seen_at < times::timestamp(now_ms.saturating_sub(TOUCH_MS)) {
+        touch(app, visitor.token_hash.clone(), now_ms).await?;
+    }
+    Ok(Some(visitor))
+}
+
+/// Ends a visitor's session.
+///
+/// # Errors
+/// [`Refusal::Store`].
+pub async fn sign_out(app: &App, visitor: &Visitor) -> Result<(), Refusal> {
+    let (clock, visitor) = (app.clock, visitor.clone());
+    let work = move |connection: &mut Connection| -> Result<_, Refusal> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        sessions::remove(&tx, &visitor.token_hash)?;
+        let event = Event { action: "logout", resource_type: "session", resource: None, details: "{}".to_owned() };
+        let now = times::timestamp(clock.unix_ms());
+        audit::record(&tx, clock.uuid_v7(), &now, Some(visitor.tenant), Some(visitor.person.id), event)?;
+        tx.commit()?;
+        Ok(())
+    };
+    app.db.write(work).await
+}
+
+struct Candidate {
+    /// The person, if they may sign in here.
+    person: Option<Person>,
+    /// The person behind the address, whether they may or not.
+    known: Option<(Uuid, Uuid)>,
+    verifier: String,
+    verifier_set_at: Option<String>,
+}
+
+fn candidate(tx: &Connection, email: &str) -> Result<Candidate, Refusal> {
+    let edge = self_state::load(tx)?;
+    let (tenant, site) = edge.tenant.zip(edge.site).ok_or(Refusal::NotEnrolled)?;
+    let person = people::find_by_email(tx, tenant, email)?;
+    let known = person.as_ref().map(|person| (tenant, person.id));
+    let credential = match &person {
+        Some(person) => sync::sqlite::people::credential(tx, site, person.id)?,
+        None => None,
+    };
+    Ok(match credential {
+        Some(credential) => {
+            Candidate { person, known, verifier: credential.verifier, verifier_set_at: Some(credential.updated_at) }
+        }
+        None => Candidate { person: None, known, verifier: NOBODYS_VERIFIER.to_owned(), verifier_set_at: None },
+    })
+}
+
+/// The verifier of a secret that nobody knows, as costly as everybody's.
+const NOBODYS_VERIFIER: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IHNpZ25zIGlu$Q+lWjgOuEIVnhwzoun+wA9qx+rg/xSYFXrp5vLJzKjs";
+
+/// Writes a failed sign-in down. One with an address that nobody has is counted with the lockouts alone: whoever
+/// guesses addresses would otherwise fill the disk with records.
+async fn note_failure(app: &App, known: Option<(Uuid, Uuid)>) -> Result<(), Refusal> {
+    let Some((tenant, user)) = known else { return Ok(()) };
+    let clock = app.clock;
+    let work = move |connection: &mut Connection| -> Result<_, Refusal> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let event =
+            Event { action: "login_failed", resource_type: "session", resource: None, details: "{}".to_owned() };
+        let now = times::timestamp(clock.unix_ms());
+        audit::record(&tx, clock.uuid_v7(), &now, Some(tenant), Some(user), event)?;
+        tx.commit()?;
+        Ok(())
+    };
+    app.db.write(work).await
+}
+
+async fn touch(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<(), Refusal> {
+    let work = move |connection: &mut Connection| -> Result<_, StoreError> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        sessions::touch(&tx, &token_hash, &times::timestamp(now_ms))?;
+        tx.commit()?;
+        Ok(())
+    };
+    Ok(app.db.write(work).await?)
+}
+
+fn hash(token: &str) -> Vec<u8> {
+    digest::digest(&digest::SHA256, token.as_bytes()).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_verifier_is_checked_like_any_other() {
+        let verifier = PasswordHash::new(NOBODYS_VERIFIER).unwrap();
+        let error = Argon2::default().verify_password(b"123456", &verifier).unwrap_err();
+        assert_eq!(error, argon2::password_hash::Error::PasswordInvalid);
+    }
+}

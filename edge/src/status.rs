@@ -1,0 +1,67 @@
+//! How this edge stands: what the link says of itself, and what the database knows.
+
+use serde::Serialize;
+use sync::sqlite::error::StoreError;
+use sync::sqlite::{self_state, status};
+
+use crate::App;
+use crate::sync_handle::{Link, LinkState};
+use crate::times;
+
+/// How this edge stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// `unenrolled`, `online`, `offline`, `hydrating`, `stuck`, `revoked` or `upgrade_hub`.
+    pub state: &'static str,
+    /// Whether both sides are known to have all of each other.
+    pub in_sync: bool,
+    /// Rows with writes that the hub has not acknowledged.
+    pub pending: u64,
+    /// When the hub last answered, in stored form.
+    pub last_exchange_at: Option<String>,
+    /// What went wrong last; null after a success.
+    pub last_error: Option<String>,
+    /// The hub's clock less ours.
+    pub hub_time_offset_ms: Option<i64>,
+    /// Conflicts that nobody decided.
+    pub conflicts_open: u64,
+    /// Rows that were refused, here or at the hub.
+    pub quarantined: u64,
+}
+
+/// How this edge stands now.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub async fn load(app: &App) -> Result<Status, StoreError> {
+    let link = app.sync.link();
+    let read = |connection: &mut rusqlite::Connection| -> Result<_, StoreError> {
+        let tx = connection.transaction()?;
+        Ok((self_state::load(&tx)?, status::counts(&tx)?))
+    };
+    let (edge, counts) = app.db.read(read).await?;
+    let Link { state, caught_up, last_exchange_ms, last_error, hub_time_offset_ms, .. } = link;
+    // The link knows of nothing before this process began; the database does.
+    Ok(Status {
+        state: if edge.is_enrolled() { name(state) } else { name(LinkState::Unenrolled) },
+        in_sync: state == LinkState::Online && caught_up && counts.nothing_waits(),
+        pending: counts.rows_pending,
+        last_exchange_at: last_exchange_ms.map(times::timestamp).or(edge.last_exchange_at),
+        last_error: last_error.or(edge.last_error),
+        hub_time_offset_ms: hub_time_offset_ms.or(edge.clock_offset_ms),
+        conflicts_open: counts.conflicts_open,
+        quarantined: counts.quarantined,
+    })
+}
+
+fn name(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Unenrolled => "unenrolled",
+        LinkState::Offline => "offline",
+        LinkState::Online => "online",
+        LinkState::Hydrating => "hydrating",
+        LinkState::Stuck => "stuck",
+        LinkState::Revoked => "revoked",
+        LinkState::UpgradeHub => "upgrade_hub",
+    }
+}
