@@ -13,3 +13,8 @@ pub mod postgres;
 pub mod schedule;
 pub mod site;
 pub mod world;
+pub mod desk;
+pub mod mirror;
+pub mod postgres;
+pub mod programs;
+pub mod wait;

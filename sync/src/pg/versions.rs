@@ -120,9 +120,9 @@ pub async fn adopt(tx: &Transaction<'_>, table: &'static Table, unix_ms: u64) ->
     };
     let statement = format!(
         "insert into sync.row_versions (tenant_id, table_id, row_id, txid, hlc, vv, dots)
-         select n.tenant_id, $1, n.id, pg_current_xact_id()::text::bigint, $2,
+         select n.tenant_id, $1, n.id, pg_current_xact_id()::text::bigint, $2::bigint,
            jsonb_build_object(n.replica::text, n.seq),
-           jsonb_build_object('*', jsonb_build_array(n.replica, n.seq, $2))
+           jsonb_build_object('*', jsonb_build_array(n.replica, n.seq, $2::bigint))
          from (
            select {tenant} as tenant_id, r.id, hub.replica, nextval('sync.seq') as seq
            from {} as r cross join sync.hub as hub
