@@ -6,7 +6,9 @@ use sync::catalog::{self, by_name, key_register, split_key};
 use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::{Conflict, Kind, Party, Status};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
-use sync::merge::plan::{Forgery, PullPlan, Push, PushPlan, plan_pull, plan_push, unacknowledged};
+use sync::merge::plan::{
+    Clamp, Forgery, PullPlan, Push, PushPlan, clamp, plan_pull, plan_push, restamp, unacknowledged,
+};
 use sync::merge::resolve::{Merged, merge};
 use sync::merge::value::{Value, Values};
 use sync::merge::vector::Vector;
@@ -160,6 +162,98 @@ fn write_with_two_stamps_takes_the_lower_whichever_comes_first() {
     assert_eq!(high.join(low), low);
     assert_eq!(low.join(high), low);
     assert_eq!(low.join(between), between);
+}
+
+#[test]
+fn stamp_of_2099_does_not_beat_an_edit_that_knew_it() {
+    let history = &mut History::default();
+    let [mut hub, mut a, mut b, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut a, YEAR_2099_MS, "from the future");
+
+    let mut push = push_of(&a, &base);
+    let clamps = clamp(&mut push.version, &hub.row.version, &[a.id], Hlc::ceiling(1_000));
+    assert_eq!(clamps, [Clamp { replica: a.id, seq: 1, hlc: Hlc::ceiling(1_000) }]);
+    let PushPlan::Store { row, .. } = hub_plans(Some(&hub.row), &push, &[2]) else { panic!("not stored") };
+    hub.row = row;
+    sees(&mut b, &hub);
+    set_title(history, &mut b, 2_000, "knew it");
+
+    history.update(&mut a, 30, &[("priority", Some(text("unsent")))]);
+    restamp(&mut a.row.version, &base, &clamps);
+    let plan = plan_pull(TASKS, ROW, Some(&a.row), &b.row, &[]);
+    let PullPlan::Merge { row, conflicts } = plan else { panic!("an edit was overwritten: {plan:?}") };
+    assert_eq!(row.values["title"], text("knew it"));
+    assert_eq!(row.values["priority"], text("unsent"));
+    assert_eq!(conflicts, []);
+}
+
+#[test]
+fn later_unsent_writes_follow_a_clamp_in_their_order() {
+    let history = &mut History::default();
+    let [_, mut a, _, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, YEAR_2099_MS, "sent");
+    history.update(&mut a, 30, &[("priority", Some(text("high")))]);
+    history.delete(&mut a, 40);
+    let clamped = Clamp { replica: a.id, seq: 1, hlc: Hlc::ceiling(1_000) };
+    restamp(&mut a.row.version, &vector(&[(1, 1)]), &[clamped]);
+
+    let dots = &a.row.version.dots;
+    let stamps = [dots.of("title"), dots.of("priority"), dots.deleted].map(|dot| dot.map(|dot| dot.hlc.0));
+    let ceiling = Hlc::ceiling(1_000).0;
+    assert_eq!(stamps, [Some(ceiling), Some(ceiling + 1), Some(ceiling + 2)]);
+    assert_eq!(dots.of("updated_at"), Some(dot(1, 1, 10)), "the writes of others keep their stamps");
+}
+
+#[test]
+fn clamp_heard_again_leaves_what_was_written_since() {
+    let history = &mut History::default();
+    let [mut hub, mut a, _, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut a, YEAR_2099_MS, "from the future");
+    let clamped = Clamp { replica: a.id, seq: 1, hlc: Hlc::ceiling(1_000) };
+    restamp(&mut a.row.version, &base, &[clamped]);
+    sees(&mut hub, &a);
+    set_title(history, &mut hub, 9_000_000, "from the centre");
+    sees(&mut a, &hub);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut a, 9_000_001, "knew the centre's");
+
+    restamp(&mut a.row.version, &base, &[clamped]);
+    assert_eq!(join(&a, &hub).row.values["title"], text("knew the centre's"));
+}
+
+#[test]
+fn clamp_by_a_slow_hub_never_falls_below_what_the_write_had_seen() {
+    let history = &mut History::default();
+    // The writer's id is the lower one, so a tie between the stamps would go against it.
+    let [mut hub, mut a, _, mut b] = four_that_know_one_task(history);
+    set_title(history, &mut b, 400_000, "stored by a hub whose clock is right");
+    sees(&mut hub, &b);
+    sees(&mut a, &hub);
+    let base = hub.row.version.vv.clone();
+    history.update(&mut a, YEAR_2099_MS, &[("title", Some(text("knew it"))), ("priority", Some(text("high")))]);
+    set_title(history, &mut a, 0, "knew that too");
+
+    let mut push = push_of(&a, &base);
+    clamp(&mut push.version, &hub.row.version, &[a.id], Hlc::ceiling(0));
+    let PushPlan::Store { row, conflicts, .. } = hub_plans(Some(&hub.row), &push, &[2]) else { panic!("not stored") };
+    assert_eq!(row.values["title"], text("knew that too"));
+    assert_eq!(row.values["priority"], text("high"));
+    assert_eq!(conflicts, []);
+}
+
+#[test]
+fn clamp_touches_neither_what_is_known_nor_what_is_not_the_pushers() {
+    let history = &mut History::default();
+    let [hub, mut a, _, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, YEAR_2099_MS, "a");
+    let pushed = a.row.version.clone();
+    for (known, own) in [(&a.row.version, a.id), (&hub.row.version, ReplicaId(7))] {
+        let mut version = pushed.clone();
+        assert_eq!(clamp(&mut version, known, &[own], Hlc::ceiling(0)), []);
+        assert_eq!(version, pushed);
+    }
 }
 
 // Rule 5: a conflict is a pure function of the losing write.

@@ -204,11 +204,14 @@ pub struct Clamp {
     pub hlc: Hlc,
 }
 
-/// Lowers every dot of `own` that lies above `ceiling` and that `known` has not seen, and says which.
-pub fn clamp(version: &mut Version, known: &Vector, own: &[ReplicaId], ceiling: Hlc) -> Vec<Clamp> {
+/// Lowers every dot of `own` that lies above `ceiling` and that `known`, the hub's version of the row, has not seen;
+/// and says which. None is lowered below what the hub knows of the row: the write may have seen it, and hub processes
+/// whose clocks differ, or one whose clock was set back, would otherwise let the older write win.
+pub fn clamp(version: &mut Version, known: &Version, own: &[ReplicaId], ceiling: Hlc) -> Vec<Clamp> {
+    let ceiling = ceiling.max(Hlc(known.hlc().0.saturating_add(1)));
     let mut clamps: Vec<Clamp> = Vec::new();
     for dot in version.dots.iter_mut() {
-        if own.contains(&dot.replica) && !known.covers(dot) && dot.hlc > ceiling {
+        if own.contains(&dot.replica) && !known.vv.covers(dot) && dot.hlc > ceiling {
             dot.hlc = ceiling;
             if !clamps.iter().any(|clamp| clamp.replica == dot.replica && clamp.seq == dot.seq) {
                 clamps.push(Clamp { replica: dot.replica, seq: dot.seq, hlc: ceiling });
@@ -220,8 +223,12 @@ pub fn clamp(version: &mut Version, known: &Vector, own: &[ReplicaId], ceiling: 
 
 /// Applies the hub's clamps to the edge's own copy. Later writes of the row by the same replica are restamped just
 /// above, in their order, so that what came later still ranks later.
-pub fn restamp(version: &mut Version, clamps: &[Clamp]) {
-    for clamp in clamps {
+///
+/// `base` is the hub's vector that the edge last knew for this row, before the answer that brought the clamps. A clamp
+/// of a write in it has been applied already: applying it again would lower writes made since, below writes of others
+/// that they had seen.
+pub fn restamp(version: &mut Version, base: &Vector, clamps: &[Clamp]) {
+    for clamp in clamps.iter().filter(|clamp| clamp.seq > base.seen(clamp.replica)) {
         for dot in version.dots.iter_mut().filter(|dot| dot.replica == clamp.replica) {
             if dot.seq == clamp.seq {
                 dot.hlc = dot.hlc.min(clamp.hlc);
