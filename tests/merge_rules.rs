@@ -558,7 +558,7 @@ fn edit_of_a_row_that_the_hub_forgot_is_listed_and_revives_nothing() {
     let history = &mut History::default();
     let [hub, mut a, _, _] = four_that_know_one_task(history);
     let base = hub.row.version.vv.clone();
-    set_title(history, &mut a, 100, "too late");
+    history.update(&mut a, 100, &[("title", Some(text("too late"))), ("updated_at", Some(text("100")))]);
 
     let PushPlan::Gone { conflicts } = hub_plans(None, &push_of(&a, &base), &[2]) else { panic!("the row came back") };
     assert_eq!(losers(&conflicts), [(Kind::EditDelete, Some("title"), 2, 1)]);
@@ -566,6 +566,29 @@ fn edit_of_a_row_that_the_hub_forgot_is_listed_and_revives_nothing() {
 
     let created = push_of(&a, &Vector::default());
     assert!(!matches!(hub_plans(None, &created, &[2]), PushPlan::Gone { .. }), "a new row has no base");
+}
+
+#[test]
+fn row_that_the_edge_deleted_too_leaves_no_conflict_when_the_hub_forgot_it() {
+    let history = &mut History::default();
+    let [hub, mut a, _, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut a, 100, "deleted by its writer");
+    history.delete(&mut a, 110);
+    assert_eq!(hub_plans(None, &push_of(&a, &base), &[2]), PushPlan::Gone { conflicts: Vec::new() });
+}
+
+#[test]
+fn acknowledged_values_are_not_listed_when_the_hub_forgot_the_row() {
+    let history = &mut History::default();
+    let [mut hub, mut a, _, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, 100, "acknowledged");
+    sees(&mut hub, &a);
+    let base = hub.row.version.vv.clone();
+    history.update(&mut a, 110, &[("priority", Some(text("high")))]);
+    let whole = Push { values: a.row.values.clone(), ..push_of(&a, &base) };
+    let PushPlan::Gone { conflicts } = hub_plans(None, &whole, &[2]) else { panic!("the row came back") };
+    assert_eq!(losers(&conflicts), [(Kind::EditDelete, Some("priority"), 2, 2)]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub fn plan_push(
         return PushPlan::Known;
     }
     if hub.is_none() && !push.base.is_empty() {
-        return PushPlan::Gone { conflicts: forgotten(table, id, push, own) };
+        return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
     }
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);
     if push.version.vv.iter().any(unknown) || push.version.gone.iter().any(unknown) {
@@ -121,11 +121,15 @@ pub fn plan_push(
     PushPlan::Store { row: merged.row, conflicts: merged.conflicts, exact }
 }
 
-/// What a push wrote to a row that was deleted so long ago that nothing is known of its deleter.
-fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId]) -> Vec<Conflict> {
+/// What a push wrote, since it last heard of the hub, to a row that was deleted so long ago that nothing is known of
+/// its deleter. Nothing if the pusher deleted the row as well: that delete had seen its writes.
+fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId], quiet: Quiet<'_>) -> Vec<Conflict> {
+    if !push.version.is_alive() {
+        return Vec::new();
+    }
     let unknown = Dot { replica: ReplicaId(0), seq: 0, hlc: Hlc(0), by: None };
     let lost = |(register, value): (&Register, &Value)| {
-        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica))?;
+        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica) && !push.base.covers(dot))?;
         Some(Conflict {
             table,
             row: id,
@@ -136,7 +140,8 @@ fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId]) -> Vec<C
             status: Status::Open,
         })
     };
-    push.values.iter().filter_map(lost).collect()
+    let loud = push.values.iter().filter(|(register, _)| !quiet.contains(&register.as_str()));
+    loud.filter_map(lost).collect()
 }
 
 /// The pushed row made whole: every register whose dot the hub has seen is the hub's own, so that a push can neither
