@@ -521,6 +521,8 @@ fn push_that_contradicts_itself_is_refused() {
         outside,
     );
     check_forgery(|push| push.version.dots.deleted = Some(dot(2, 2, 100)), outside);
+    let gone = |plan: &PushPlan| *plan == PushPlan::Refused(Forgery::GoneOutsideVector);
+    check_forgery(|push| push.version.gone.observe(ReplicaId(2), 1_000_000_000), gone);
     let missing = |plan: &PushPlan| *plan == PushPlan::Refused(Forgery::MissingValue);
     check_forgery(|push| push.values.clear(), missing);
     check_forgery(|push| push.version.dots.default = Some(dot(2, 1, 100)), missing);

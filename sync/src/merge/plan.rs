@@ -85,6 +85,8 @@ pub enum Forgery {
     ForeignDot,
     /// A dot is not covered by the version vector that carries it.
     DotOutsideVector,
+    /// A deleter is said to have seen writes that the row has not.
+    GoneOutsideVector,
     /// A register has a new dot but no value came with it.
     MissingValue,
 }
@@ -111,6 +113,9 @@ pub fn plan_push(
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);
     if push.version.vv.iter().any(unknown) || push.version.gone.iter().any(unknown) {
         return PushPlan::NeedFull;
+    }
+    if !push.version.vv.includes(&push.version.gone) {
+        return PushPlan::Refused(Forgery::GoneOutsideVector);
     }
     let theirs = match complete(known, push, own) {
         Ok(row) => row,
