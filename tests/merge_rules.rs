@@ -13,6 +13,7 @@ use sync::merge::resolve::{Merged, merge};
 use sync::merge::value::{Value, Values};
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
+use tests::every_case::EveryCase;
 use tests::history::{Actor, History};
 use uuid::Uuid;
 
@@ -306,6 +307,25 @@ fn conflict_met_at_two_places_is_one_record_whatever_it_met_there() {
     assert_eq!(at_b[0].id(), at_c[0].id());
     let joined = at_b[0].clone().join(at_c[0].clone());
     assert_eq!(joined, at_c[0], "the higher winner");
+}
+
+#[test]
+fn copies_of_a_conflict_join_to_one_record_in_any_order() {
+    let pick = |cases: &mut EveryCase| {
+        let status = *cases.one_of(&[Status::Open, Status::Dismissed, Status::Restored]);
+        let kind = *cases.one_of(&[Kind::EditEdit, Kind::EditDelete]);
+        let winner = *cases.one_of(&[dot(3, 1, 200), dot(4, 1, 300)]);
+        let loser = *cases.one_of(&[dot(2, 1, 100), dot(2, 1, 50)]);
+        let winner = Party { dot: winner, value: Some(text(&winner.replica.to_string())) };
+        Conflict { status, kind, winner, ..conflict(loser, Some("title")) }
+    };
+    let mut cases = EveryCase::new();
+    while cases.advance() {
+        let [a, b, c] = [pick(&mut cases), pick(&mut cases), pick(&mut cases)];
+        assert_eq!(a.clone().join(b.clone()), b.clone().join(a.clone()));
+        assert_eq!(a.clone().join(b.clone()).join(c.clone()), a.clone().join(b.join(c)));
+        assert_eq!(a.clone().join(a.clone()), a);
+    }
 }
 
 #[test]
