@@ -18,3 +18,7 @@ pub mod schedule;
 pub mod site;
 pub mod wait;
 pub mod world;
+//! What the tests of the workspace share: enumerators, models and checkers. No test lives here but theirs.
+
+pub mod every_case;
+pub mod history;
