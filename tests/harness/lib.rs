@@ -6,8 +6,10 @@ pub mod checkers;
 pub mod deployment;
 pub mod desk;
 pub mod dumps;
+pub mod every_case;
 pub mod fates;
 pub mod fault_proxy;
+pub mod history;
 pub mod journal;
 pub mod mirror;
 pub mod network;
@@ -18,7 +20,3 @@ pub mod schedule;
 pub mod site;
 pub mod wait;
 pub mod world;
-//! What the tests of the workspace share: enumerators, models and checkers. No test lives here but theirs.
-
-pub mod every_case;
-pub mod history;
