@@ -55,12 +55,7 @@ pub enum Receipt {
 }
 
 /// Takes a push.
-pub async fn push(
-    client: &mut Client,
-    edge_id: Uuid,
-    batch: &Batch,
-    moment: &Moment,
-) -> Result<Receipt, StoreError> {
+pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Moment) -> Result<Receipt, StoreError> {
     let mut tx = client.transaction().await?;
     bound_waits(&tx).await?;
     let Some(edge) = edges::lock(&tx, edge_id).await? else { return Ok(Receipt::Revoked) };
@@ -343,7 +338,8 @@ async fn refuse_foreign(
         before.get(&planned.index).is_some_and(|row| row.values.get("user_id") == planned.row.values.get("user_id"))
     };
     let asked: Vec<Uuid> = planned.iter().filter(|one| !unchanged(one)).filter_map(assignee).collect();
-    let members = if asked.is_empty() { BTreeSet::new() } else { references::members(tx, work.edge.tenant, &asked).await? };
+    let members =
+        if asked.is_empty() { BTreeSet::new() } else { references::members(tx, work.edge.tenant, &asked).await? };
     let tenant = Value::text(work.edge.tenant.hyphenated().to_string());
     let mut kept = Vec::new();
     for one in planned {
@@ -372,9 +368,8 @@ async fn write(
 ) -> Result<Written, StoreError> {
     let tenant = work.edge.tenant;
     let parents = references::parents();
-    let (dying, rest): (Vec<_>, Vec<_>) = planned
-        .into_iter()
-        .partition(|one| one.dies() && parents.iter().any(|table| table.id == one.table.id));
+    let (dying, rest): (Vec<_>, Vec<_>) =
+        planned.into_iter().partition(|one| one.dies() && parents.iter().any(|table| table.id == one.table.id));
     let mut written = bisect::write(tx, tenant, rest).await?;
     let mut dying: BTreeMap<TableId, Vec<Planned>> = dying.into_iter().fold(BTreeMap::new(), |mut by_table, one| {
         by_table.entry(one.table.id).or_default().push(one);

@@ -76,7 +76,11 @@ impl Planned {
 }
 
 /// Writes rows, as many as can be.
-pub(super) async fn write(tx: &mut Transaction<'_>, tenant: Uuid, planned: Vec<Planned>) -> Result<Written, StoreError> {
+pub(super) async fn write(
+    tx: &mut Transaction<'_>,
+    tenant: Uuid,
+    planned: Vec<Planned>,
+) -> Result<Written, StoreError> {
     let mut written = Written::default();
     let mut units = vec![planned];
     while let Some(mut unit) = units.pop() {

@@ -61,7 +61,8 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
     };
     let window = Scan { edge, start: cursor.start.as_ref(), after };
     let keys = keys(&tx, &window, PULL_ROWS_MAX + 1).await?;
-    let mut builder = Builder { edge, first: cursor.start.is_none(), bytes: 0, lines: Vec::new(), unsendable: Vec::new() };
+    let mut builder =
+        Builder { edge, first: cursor.start.is_none(), bytes: 0, lines: Vec::new(), unsendable: Vec::new() };
     let sent = builder.fill(&tx, &keys[..keys.len().min(PULL_ROWS_MAX)]).await?;
     let complete = sent == keys.len();
     let rows_total = match cursor.window {
@@ -139,9 +140,8 @@ async fn keys(tx: &Transaction<'_>, scan: &Scan<'_>, limit: usize) -> Result<Vec
     let Edge { tenant, site, .. } = scan.edge;
     let (limit, replica) = (limit as i64, scan.replica());
     let (xmax, xip) = (scan.xmax(), scan.xip());
-    let rows = tx
-        .query(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1, &limit])
-        .await?;
+    let rows =
+        tx.query(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1, &limit]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
@@ -149,9 +149,7 @@ async fn count(tx: &Transaction<'_>, scan: &Scan<'_>) -> Result<u64, StoreError>
     let statement = format!("select count(*) from ({}) as window_rows", selection(scan.start.is_none(), ""));
     let Edge { tenant, site, .. } = scan.edge;
     let (xmax, xip, replica) = (scan.xmax(), scan.xip(), scan.replica());
-    let row = tx
-        .query_one(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1])
-        .await?;
+    let row = tx.query_one(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1]).await?;
     Ok(row.get::<_, i64>(0).cast_unsigned())
 }
 
@@ -246,9 +244,8 @@ impl Builder<'_> {
 
     fn row(&mut self, table: &'static Table, id: RowId, stored: versions::Stored, values: Option<Values>) {
         let alive = stored.version.is_alive();
-        let here = |values: &Values| {
-            values.get("site_id") == Some(&Value::text(self.edge.site.hyphenated().to_string()))
-        };
+        let here =
+            |values: &Values| values.get("site_id") == Some(&Value::text(self.edge.site.hyphenated().to_string()));
         match (table.scope, values) {
             (Scope::Referred, None) => self.evict(table, id),
             (Scope::Site, Some(values)) if alive && !here(&values) => self.evict(table, id),

@@ -66,9 +66,8 @@ pub async fn read(
     tenant: Uuid,
     ids: &[Uuid],
 ) -> Result<Known, StoreError> {
-    let statement = format!(
-        "select {COLUMNS} from sync.row_versions where tenant_id = $1 and table_id = $2 and row_id = any($3)"
-    );
+    let statement =
+        format!("select {COLUMNS} from sync.row_versions where tenant_id = $1 and table_id = $2 and row_id = any($3)");
     let found = client.query(&statement, &[&tenant, &number(table.id), &ids]).await?;
     Ok(found.iter().map(|row| (RowId(row.get(0)), decode(table, row, 0))).collect())
 }
