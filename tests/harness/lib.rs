@@ -1,13 +1,18 @@
-//! What the tests share: real processes, simulated ones, and the checkers that judge them. Nothing here is linked into a
-//! product.
+//! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
+pub mod api;
 pub mod centre;
 pub mod checkers;
+pub mod deployment;
 pub mod desk;
+pub mod dumps;
+pub mod fates;
+pub mod fault_proxy;
 pub mod journal;
 pub mod mirror;
 pub mod network;
 pub mod postgres;
+pub mod processes;
 pub mod programs;
 pub mod schedule;
 pub mod site;

@@ -119,7 +119,7 @@ pub async fn adopt(tx: &Transaction<'_>, table: &'static Table, unix_ms: u64) ->
     };
     let statement = format!(
         "insert into sync.row_versions (tenant_id, table_id, row_id, txid, hlc, vv, dots)
-         select n.tenant_id, $1, n.id, pg_current_xact_id()::text::bigint, $2::bigint,
+         select n.tenant_id, $1::smallint, n.id, pg_current_xact_id()::text::bigint, $2::bigint,
            jsonb_build_object(n.replica::text, n.seq),
            jsonb_build_object('*', jsonb_build_array(n.replica, n.seq, $2::bigint))
          from (
