@@ -65,7 +65,7 @@ impl<E> Network<E> {
     }
 
     /// Moves time to what happens next. Time moves with every event, so that no two have one stamp.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn step(&mut self) -> Option<E> {
         let ((time_ms, _), event) = self.queue.pop_first()?;
         self.now_ms = time_ms.max(self.now_ms + 1);
         Some(event)

@@ -162,7 +162,7 @@ impl Site {
 
     fn rows_of(&self, table: &'static str) -> Vec<(Key, Registers)> {
         let mut statement = self.connection.prepare_cached(&format!("select * from {table}")).expect("a statement");
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut found = statement.query([]).expect("a query");
         let mut rows = Vec::new();
         while let Some(row) = found.next().expect("a row") {

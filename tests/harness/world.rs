@@ -185,7 +185,7 @@ impl World {
 
     /// Carries out the next event. Returns whether it is the schedule's turn, or `None` when nothing happens any more.
     pub fn advance(&mut self) -> Option<bool> {
-        match self.network.next()? {
+        match self.network.step()? {
             Event::Step => return Some(true),
             Event::Wake(site) => {
                 self.nodes[site].wake_ms = None;

@@ -87,7 +87,11 @@ pub async fn status(database: &Config, json: bool) -> Result<(), Failure> {
     for migration in &status.pending {
         print_line(&format!("pending  V{:04}__{}", migration.version, migration.name))?;
     }
-    print_line(if current { "capture triggers are current" } else { "capture triggers are not current; run `hub db migrate up`" })
+    print_line(if current {
+        "capture triggers are current"
+    } else {
+        "capture triggers are not current; run `hub db migrate up`"
+    })
 }
 
 /// Compares what ran with this program's files.
@@ -99,7 +103,11 @@ pub async fn validate(database: &Config, json: bool) -> Result<(), Failure> {
     } else if differences.is_empty() {
         print_line("what ran is what this program has")?;
     }
-    if differences.is_empty() { Ok(()) } else { Err(Failure::Found(format!("migrations differ: {}", differences.join("; ")))) }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Found(format!("migrations differ: {}", differences.join("; "))))
+    }
 }
 
 /// Inserts the sample data that is missing.

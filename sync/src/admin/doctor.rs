@@ -35,7 +35,11 @@ pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
             print_line("all is well")?;
         }
     }
-    if errors == 0 { Ok(()) } else { Err(Failure::Found(format!("{errors} errors were found in the central database"))) }
+    if errors == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Found(format!("{errors} errors were found in the central database")))
+    }
 }
 
 /// Whether a hub can serve from this database at all.
@@ -69,17 +73,15 @@ pub async fn findings(client: &Client) -> Result<Vec<Finding>, StoreError> {
     match connection::may_become_hub(client).await? {
         Some(true) => {}
         Some(false) => {
-            let message = format!("this role may not become {HUB_ROLE}; run `grant {HUB_ROLE} to` it, or log in as {HUB_ROLE}");
+            let message =
+                format!("this role may not become {HUB_ROLE}; run `grant {HUB_ROLE} to` it, or log in as {HUB_ROLE}");
             findings.push(error("role", message));
         }
         None => findings.push(error("role", format!("the role {HUB_ROLE} is missing; run `hub db migrate up`"))),
     }
     let capture = health::verify(client).await?;
-    let finding = |one: &health::Finding| Finding {
-        about: "capture",
-        error: one.problem.is_error(),
-        message: one.to_string(),
-    };
+    let finding =
+        |one: &health::Finding| Finding { about: "capture", error: one.problem.is_error(), message: one.to_string() };
     findings.extend(capture.iter().map(finding));
     Ok(findings)
 }

@@ -15,7 +15,8 @@ const NAME_CHARACTERS_MAX: usize = 63;
 pub async fn enroll(database: &Config, slug: &str, site: &str, name: &str, json: bool) -> Result<(), Failure> {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     if name.is_empty() || name.len() > NAME_CHARACTERS_MAX || !name.chars().all(allowed) {
-        let message = format!("{name:?} is no name for an edge; use up to {NAME_CHARACTERS_MAX} letters, digits, - _ and .");
+        let message =
+            format!("{name:?} is no name for an edge; use up to {NAME_CHARACTERS_MAX} letters, digits, - _ and .");
         return Err(Failure::Input(message));
     }
     let client = connect(database).await?;

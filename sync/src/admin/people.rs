@@ -45,7 +45,8 @@ fn chosen(all: Vec<Workplace>, email: &str, site: Option<&str>) -> Result<Vec<Wo
     let Some(site) = site else { return Ok(all) };
     let names = all.iter().map(|place| format!("{} of {}", place.site_name, place.tenant_slug)).collect::<Vec<_>>();
     let is_it = |place: &Workplace| {
-        place.site_name.to_lowercase() == site.to_lowercase() || place.site.hyphenated().to_string() == site.to_lowercase()
+        place.site_name.to_lowercase() == site.to_lowercase()
+            || place.site.hyphenated().to_string() == site.to_lowercase()
     };
     let matching: Vec<Workplace> = all.into_iter().filter(is_it).collect();
     match matching.len() {

@@ -25,9 +25,8 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         }
         other => other?,
     }
-    let listener = TcpListener::bind(&config.listen)
-        .await
-        .map_err(|error| Failure::Listen(config.listen.clone(), error))?;
+    let listener =
+        TcpListener::bind(&config.listen).await.map_err(|error| Failure::Listen(config.listen.clone(), error))?;
     let address = listener.local_addr().map_err(|error| Failure::Listen(config.listen.clone(), error))?;
     tracing::info!(%address, database = connection::address(&config.database), "hub serves");
     let mut terminate =

@@ -183,11 +183,7 @@ pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body)
 async fn answer_page(hub: &Hub, edge: &Edge, page: feed::Page) -> Result<Response, Error> {
     let mut writer = Writer::default();
     writer
-        .line(&PullLine::Page(Page {
-            unix_ms: clock::unix_ms(),
-            rows_total: page.rows_total,
-            replicas: page.replicas,
-        }))
+        .line(&PullLine::Page(Page { unix_ms: clock::unix_ms(), rows_total: page.rows_total, replicas: page.replicas }))
         .map_err(Error::Answer)?;
     for line in &page.lines {
         writer.line(line).map_err(Error::Answer)?;

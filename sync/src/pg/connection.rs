@@ -21,7 +21,9 @@ const WAIT_S_MAX: u64 = 5;
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// Nobody answers there.
-    #[error("no PostgreSQL server answers at {0}; start it, or set DATABASE_URL (or DB_HOST and DB_PORT) to where it runs")]
+    #[error(
+        "no PostgreSQL server answers at {0}; start it, or set DATABASE_URL (or DB_HOST and DB_PORT) to where it runs"
+    )]
     NoServer(String, #[source] tokio_postgres::Error),
     /// The password is wrong or missing.
     #[error("PostgreSQL at {0} refuses the password of {1}; set it in DATABASE_URL or DB_PASSWORD")]
@@ -56,9 +58,7 @@ pub fn pool(config: &Config, size: usize) -> Result<Pool, BuildError> {
     let mut config = config.clone();
     config.connect_timeout(Duration::from_secs(CONNECT_S_MAX)).application_name("waystation hub");
     let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-    let hook = Hook::async_fn(|client, _| {
-        Box::pin(async move { prepare(client).await.map_err(HookError::Backend) })
-    });
+    let hook = Hook::async_fn(|client, _| Box::pin(async move { prepare(client).await.map_err(HookError::Backend) }));
     Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
@@ -87,7 +87,9 @@ pub async fn ping(client: &impl GenericClient) -> Result<(), StoreError> {
 
 /// Creates an empty database; the connection is to another one of the same server.
 pub async fn create_database(client: &Client, name: &str) -> Result<(), StoreError> {
-    client.batch_execute(&format!("create database \"{}\" encoding 'UTF8' template template0", name.replace('"', "\"\""))).await?;
+    client
+        .batch_execute(&format!("create database \"{}\" encoding 'UTF8' template template0", name.replace('"', "\"\"")))
+        .await?;
     Ok(())
 }
 
@@ -110,10 +112,13 @@ pub async fn server_version(client: &Client) -> Result<i32, StoreError> {
 
 /// Where a configuration leads, for messages: `host:port`.
 pub fn address(config: &Config) -> String {
-    let host = config.get_hosts().first().map_or_else(|| "localhost".to_owned(), |host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
+    let host = config.get_hosts().first().map_or_else(
+        || "localhost".to_owned(),
+        |host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        },
+    );
     format!("{host}:{}", config.get_ports().first().copied().unwrap_or(5432))
 }
 

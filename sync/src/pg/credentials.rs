@@ -24,7 +24,9 @@ const PASSES: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SecretError {
     /// Too short for what it is.
-    #[error("the secret is too short: a PIN has {PIN_DIGITS_MIN} or more digits, a passphrase {PASSPHRASE_CHARACTERS_MIN} or more characters")]
+    #[error(
+        "the secret is too short: a PIN has {PIN_DIGITS_MIN} or more digits, a passphrase {PASSPHRASE_CHARACTERS_MIN} or more characters"
+    )]
     Weak,
     /// Longer than anybody types.
     #[error("the secret is longer than {SECRET_BYTES_MAX} bytes")]
@@ -65,10 +67,7 @@ pub fn verifier(secret: &str, salt: &[u8; SALT_BYTES]) -> Result<String, SecretE
 }
 
 /// Stores one verifier for each workplace.
-pub async fn set(
-    client: &mut tokio_postgres::Client,
-    workplaces: &[(Workplace, String)],
-) -> Result<(), StoreError> {
+pub async fn set(client: &mut tokio_postgres::Client, workplaces: &[(Workplace, String)]) -> Result<(), StoreError> {
     let tx = client.transaction().await?;
     for (workplace, verifier) in workplaces {
         upsert(&tx, workplace, verifier).await?;

@@ -64,12 +64,7 @@ impl Snapshot {
 }
 
 /// Seals a cursor for an edge.
-pub fn seal(
-    cursor: &Cursor,
-    key: &[u8],
-    edge: Uuid,
-    nonce: [u8; NONCE_BYTES],
-) -> Result<String, CursorError> {
+pub fn seal(cursor: &Cursor, key: &[u8], edge: Uuid, nonce: [u8; NONCE_BYTES]) -> Result<String, CursorError> {
     let mut sealed = serde_json::to_vec(cursor).map_err(|_| CursorError)?;
     let aad = Aad::from(edge.into_bytes());
     let tag = opener(key)?

@@ -61,7 +61,8 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
     };
     let window = Scan { edge, start: cursor.start.as_ref(), after };
     let keys = keys(&tx, &window, PULL_ROWS_MAX + 1).await?;
-    let mut builder = Builder { edge, first: cursor.start.is_none(), bytes: 0, lines: Vec::new(), unsendable: Vec::new() };
+    let mut builder =
+        Builder { edge, first: cursor.start.is_none(), bytes: 0, lines: Vec::new(), unsendable: Vec::new() };
     let sent = builder.fill(&tx, &keys[..keys.len().min(PULL_ROWS_MAX)]).await?;
     let complete = sent == keys.len();
     let rows_total = match cursor.window {
@@ -139,9 +140,8 @@ async fn keys(tx: &Transaction<'_>, scan: &Scan<'_>, limit: usize) -> Result<Vec
     let Edge { tenant, site, .. } = scan.edge;
     let (limit, replica) = (limit as i64, scan.replica());
     let (xmax, xip) = (scan.xmax(), scan.xip());
-    let rows = tx
-        .query(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1, &limit])
-        .await?;
+    let rows =
+        tx.query(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1, &limit]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
@@ -149,9 +149,7 @@ async fn count(tx: &Transaction<'_>, scan: &Scan<'_>) -> Result<u64, StoreError>
     let statement = format!("select count(*) from ({}) as window_rows", selection(scan.start.is_none(), ""));
     let Edge { tenant, site, .. } = scan.edge;
     let (xmax, xip, replica) = (scan.xmax(), scan.xip(), scan.replica());
-    let row = tx
-        .query_one(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1])
-        .await?;
+    let row = tx.query_one(&statement, &[tenant, site, &replica, &xmax, &xip, &scan.after.0, &scan.after.1]).await?;
     Ok(row.get::<_, i64>(0).cast_unsigned())
 }
 
@@ -162,6 +160,18 @@ fn selection(first: bool, bound: &str) -> String {
     let living = if first { "v.last_row is null" } else { "true" };
     let unseen = |alias: &str| format!("({alias}.txid >= $4::bigint or {alias}.txid = any($5::bigint[]))");
     let (versions, scopes, conflicts) = (unseen("v"), unseen("s"), unseen("c"));
+    // Few versions of users are new, but all of a tenant's users are in its first window.
+    let users = if first {
+        "select 2::smallint, s.user_id from sync.user_scopes as s
+           where s.tenant_id = $1 and $6 <= 2 and (2, s.user_id) > ($6, $7)"
+            .to_owned()
+    } else {
+        format!(
+            "select v.table_id, v.row_id from sync.row_versions as v
+               where v.tenant_id = '{NIL}' and v.table_id = 2 and $6 <= 2 and (2, v.row_id) > ($6, $7) and {versions}
+                 and exists (select from sync.user_scopes as s where s.tenant_id = $1 and s.user_id = v.row_id)"
+        )
+    };
     format!(
         "(select v.table_id, v.row_id from sync.row_versions as v
            where v.tenant_id = $1 and v.table_id <> 6 and (v.table_id, v.row_id) > ($6::smallint, $7::uuid)
@@ -171,9 +181,7 @@ fn selection(first: bool, bound: &str) -> String {
            where v.tenant_id = $1 and v.table_id = 6 and (6, v.row_id) > ($6, $7) and {versions} and {living}
              and (not {first} or exists (select from sync.credentials as c where c.id = v.row_id and c.site_id = $2))
          union
-         select v.table_id, v.row_id from sync.row_versions as v
-           where v.tenant_id = '{NIL}' and v.table_id = 2 and (2, v.row_id) > ($6, $7) and {versions} and {living}
-             and exists (select from sync.user_scopes as s where s.tenant_id = $1 and s.user_id = v.row_id)
+         {users}
          union
          select 2::smallint, s.user_id from sync.scope_changes as s
            where s.tenant_id = $1 and (2, s.user_id) > ($6, $7) and {scopes} and not {first}
@@ -246,9 +254,8 @@ impl Builder<'_> {
 
     fn row(&mut self, table: &'static Table, id: RowId, stored: versions::Stored, values: Option<Values>) {
         let alive = stored.version.is_alive();
-        let here = |values: &Values| {
-            values.get("site_id") == Some(&Value::text(self.edge.site.hyphenated().to_string()))
-        };
+        let here =
+            |values: &Values| values.get("site_id") == Some(&Value::text(self.edge.site.hyphenated().to_string()));
         match (table.scope, values) {
             (Scope::Referred, None) => self.evict(table, id),
             (Scope::Site, Some(values)) if alive && !here(&values) => self.evict(table, id),

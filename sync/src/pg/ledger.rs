@@ -102,11 +102,7 @@ async fn store(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[(Uuid, Conflict)
 }
 
 /// Stores refused writes; a newer refusal of the same row by the same edge takes the place of the older one.
-pub async fn quarantine(
-    client: &impl GenericClient,
-    tenant: Uuid,
-    refused: &[Refused],
-) -> Result<(), StoreError> {
+pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Refused]) -> Result<(), StoreError> {
     let edges: Vec<Option<Uuid>> = refused.iter().map(|one| one.edge.map(|(edge, _)| edge)).collect();
     let replicas: Vec<Option<i32>> =
         refused.iter().map(|one| one.edge.map(|(_, replica)| replica.0.cast_signed())).collect();
@@ -133,12 +129,7 @@ pub async fn quarantine(
 }
 
 /// Closes the open entries of an edge's rows that have now been taken.
-pub async fn supersede(
-    tx: &Transaction<'_>,
-    edge: Uuid,
-    tables: &[i16],
-    rows: &[Uuid],
-) -> Result<(), StoreError> {
+pub async fn supersede(tx: &Transaction<'_>, edge: Uuid, tables: &[i16], rows: &[Uuid]) -> Result<(), StoreError> {
     let statement = "update sync.quarantine as entry set status = 'superseded', settled_at = now()
       from unnest($2::smallint[], $3::uuid[]) as taken (table_id, row_id)
       where entry.edge_id = $1 and entry.table_id = taken.table_id and entry.row_id = taken.row_id

@@ -57,8 +57,7 @@ async fn referring(
     tenant: Uuid,
     parents: &[Uuid],
 ) -> Result<Vec<Child>, StoreError> {
-    let statement =
-        format!("select id, {column} from {} where tenant_id = $1 and {column} = any($2)", child.pg);
+    let statement = format!("select id, {column} from {} where tenant_id = $1 and {column} = any($2)", child.pg);
     let rows = tx.query(&statement, &[&tenant, &parents]).await?;
     Ok(rows.iter().map(|row| Child { table: child.id, id: RowId(row.get(0)), parent: RowId(row.get(1)) }).collect())
 }

@@ -34,12 +34,8 @@ pub async fn read(
     tenant: Uuid,
     ids: &[Uuid],
 ) -> Result<Found, StoreError> {
-    let statement = format!(
-        "select {} from {} as r where r.id = any($1) and {}",
-        columns(table),
-        table.pg,
-        of_tenant(table, "$2")
-    );
+    let statement =
+        format!("select {} from {} as r where r.id = any($1) and {}", columns(table), table.pg, of_tenant(table, "$2"));
     Ok(found(table, &client.query(&statement, &[&ids, &tenant]).await?))
 }
 
@@ -102,12 +98,7 @@ pub async fn insert(tx: &Transaction<'_>, table: &'static Table, rows: &str) -> 
 }
 
 /// Updates rows of the tenant, given as a JSON array of [`json`]; returns how many.
-pub async fn update(
-    tx: &Transaction<'_>,
-    table: &'static Table,
-    tenant: Uuid,
-    rows: &str,
-) -> Result<u64, StoreError> {
+pub async fn update(tx: &Transaction<'_>, table: &'static Table, tenant: Uuid, rows: &str) -> Result<u64, StoreError> {
     let statement = format!(
         "update {table} as r set ({}) = row({})
          from jsonb_populate_recordset(null::{table}, $1::text::jsonb) as new where r.id = new.id and {}",
@@ -144,9 +135,8 @@ pub fn json(table: &'static Table, id: RowId, values: &Values) -> String {
 pub fn from_json(table: &'static Table, object: &str) -> Result<Values, ConvertError> {
     let wrong = || ConvertError::Type { table: table.name, column: "row".to_owned(), expected: "a JSON object" };
     let mut fields: convert::Fields = serde_json::from_str(object).map_err(|_| wrong())?;
-    let known = |name: &str, raw: &RawValue| {
-        raw.get() != "null" || table.column(name).is_some_and(|column| column.nullable)
-    };
+    let known =
+        |name: &str, raw: &RawValue| raw.get() != "null" || table.column(name).is_some_and(|column| column.nullable);
     fields.retain(|name, raw| known(name, raw));
     for column in table.columns.iter().filter(|column| column.kind == Kind::Json) {
         let Some(raw) = fields.remove(column.name) else { continue };
@@ -205,7 +195,8 @@ fn found(table: &'static Table, rows: &[Row]) -> Found {
 
 fn value(table: &'static Table, column: &Column, row: &Row, index: usize) -> Result<Value, ConvertError> {
     let refuse = |source| ConvertError::Canonical { table: table.name, column: column.name.to_owned(), source };
-    let wrong = || ConvertError::Type { table: table.name, column: column.name.to_owned(), expected: "a finite number" };
+    let wrong =
+        || ConvertError::Type { table: table.name, column: column.name.to_owned(), expected: "a finite number" };
     let value = match column.kind {
         Kind::Uuid => row.get::<_, Option<Uuid>>(index).map(|id| Ok(Value::text(id.hyphenated().to_string()))),
         Kind::Enum(..) => row.get::<_, Option<String>>(index).map(|text| Ok(Value::Text(text))),

@@ -66,9 +66,8 @@ pub async fn read(
     tenant: Uuid,
     ids: &[Uuid],
 ) -> Result<Known, StoreError> {
-    let statement = format!(
-        "select {COLUMNS} from sync.row_versions where tenant_id = $1 and table_id = $2 and row_id = any($3)"
-    );
+    let statement =
+        format!("select {COLUMNS} from sync.row_versions where tenant_id = $1 and table_id = $2 and row_id = any($3)");
     let found = client.query(&statement, &[&tenant, &number(table.id), &ids]).await?;
     Ok(found.iter().map(|row| (RowId(row.get(0)), decode(table, row, 0))).collect())
 }
@@ -120,7 +119,7 @@ pub async fn adopt(tx: &Transaction<'_>, table: &'static Table, unix_ms: u64) ->
     };
     let statement = format!(
         "insert into sync.row_versions (tenant_id, table_id, row_id, txid, hlc, vv, dots)
-         select n.tenant_id, $1, n.id, pg_current_xact_id()::text::bigint, $2::bigint,
+         select n.tenant_id, $1::smallint, n.id, pg_current_xact_id()::text::bigint, $2::bigint,
            jsonb_build_object(n.replica::text, n.seq),
            jsonb_build_object('*', jsonb_build_array(n.replica, n.seq, $2::bigint))
          from (
