@@ -110,7 +110,7 @@ fn fates(outcome: &Outcome) -> Vec<String> {
     for (place, write) in outcome.journal.iter() {
         match &write.deed {
             Deed::Deleted => {
-                if !delete_has_a_fate(outcome, place, write) {
+                if !delete_has_a_fate(outcome, write) {
                     wrong.push(format!("the delete {place} of {:?} by {:?} is without a trace", write.row, write.name));
                 }
             }
@@ -136,12 +136,13 @@ fn fates(outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// Whether a later writer of the register, or a later deleter of the row, knew the write, or another one of the same
-/// value: two writes that say the same are no conflict, and whoever knew one of them knew what it said.
+/// Whether a later writer of the register, or a later deleter of the row, knew the write, or one of the same value that
+/// was not made before it: two writes that say the same are no conflict, and whoever knew one knew what it said.
 fn superseded(outcome: &Outcome, write: &Write, register: &str, value: &Text) -> bool {
     let says_so = |place: &usize| {
         let known = outcome.journal.write(*place);
-        known.name == write.name || matches!(&known.deed, Deed::Wrote(wrote) if wrote.get(register) == Some(value))
+        let same = matches!(&known.deed, Deed::Wrote(wrote) if wrote.get(register) == Some(value));
+        known.name == write.name || (same && !write.past.contains(place))
     };
     let overwrites = |later: &Write| match &later.deed {
         Deed::Deleted => true,
@@ -162,11 +163,16 @@ fn is_listed(outcome: &Outcome, write: &Write, register: &str, value: &Text) -> 
     })
 }
 
-/// Whether the row is dead, or lives by a writer who knew the delete, or a conflict says that it lost.
-fn delete_has_a_fate(outcome: &Outcome, place: usize, write: &Write) -> bool {
+/// Whether the row is dead, or a later writer knew the delete or one that was not made before it, or a conflict says
+/// that it lost: deletes that did not know each other say the same, and one stands for all.
+fn delete_has_a_fate(outcome: &Outcome, write: &Write) -> bool {
+    let says_so = |place: &usize| {
+        let known = outcome.journal.write(*place);
+        known.deed == Deed::Deleted && !write.past.contains(place)
+    };
+    let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row);
+    let known = of_row.into_iter().any(|(_, later)| later.past.iter().any(says_so));
     let dead = !outcome.rows.contains_key(&write.row);
-    let known = outcome.journal.iter().any(|(_, later)| later.row == write.row && later.past.contains(&place));
-    // Deletes that did not know each other are one: the highest of them stands for all.
     dead || known || conflicts(outcome, write.row).any(|conflict| conflict.kind == Kind::EditDelete)
 }
 
