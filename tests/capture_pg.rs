@@ -257,6 +257,21 @@ async fn a_cascade_is_captured_whatever_fires_first() {
             ],
         },
         Case {
+            name: "a row that is updated for one user and deleted with another, its update captured last",
+            write: "delete from users where id in ({u1}, {u2})",
+            stamps: &[
+                "users u1: -",
+                "users u2: -",
+                "user_tenant_associations m1: -",
+                "user_tenant_associations m2: -",
+                "user_tenant_associations m3@t2: -",
+                "user_site_assignments a1: -",
+                "user_site_assignments a2: -",
+                "credentials c1: -",
+                "tasks k1: updated_at user_id",
+            ],
+        },
+        Case {
             name: "two references of one row, cleared by one statement",
             write: "delete from sites where id = {s1}",
             stamps: &[

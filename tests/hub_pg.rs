@@ -7,7 +7,7 @@ use serde_json::json;
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
 use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
 use sync::wire::stream;
-use uuid::Uuid;
+use tests::postgres::Cluster;
 
 async fn pair() -> (Centre, Site, Site) {
     let centre = Centre::start().await;
@@ -736,4 +736,46 @@ async fn audit_records_are_stored_once_and_a_bad_one_is_kept_apart() {
         centre.value("select payload ->> 'action' from sync.quarantine where code = 'bad_audit'").await,
         "levitate"
     );
+}
+
+#[tokio::test]
+async fn a_hub_without_its_database_says_so_and_recovers_by_itself() {
+    let cluster = Cluster::start_durable();
+    let centre = Centre::on(&cluster).await;
+    let mut left = centre.site(ACME, HEADQUARTERS, "left").await;
+    left.pull().await;
+    let waiting = {
+        let mut left = left.clone();
+        tokio::spawn(async move { left.try_page(20_000).await })
+    };
+    cluster.kill();
+    left.task(id(100), "offline");
+    let answer = left.post("push", left.batch()).await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()));
+    assert!(answer.retry_after);
+    let ready = reqwest::get(format!("{}/readyz", centre.url)).await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+    assert_eq!(reqwest::get(format!("{}/healthz", centre.url)).await.unwrap().status().as_u16(), 200);
+    cluster.start_again();
+    let status = loop {
+        let answer = left.post("push", left.batch()).await;
+        if answer.status != 503 {
+            break answer.status;
+        }
+    };
+    assert_eq!(status, 200);
+    let _ = waiting.await.unwrap();
+    let psql = cluster.connect(&centre.database).await;
+    let row = psql.query_one("select count(*) from tasks where title = 'offline'", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn a_hub_that_is_told_to_end_answers_what_waits() {
+    let (mut centre, left, _right) = pair().await;
+    let mut waiting = left.clone();
+    let waiting = tokio::spawn(async move { waiting.try_page(20_000).await });
+    while centre.value("select count(*) from sync.edges where cursor_acknowledged is not null").await == "0" {}
+    centre.stop();
+    assert_eq!(waiting.await.unwrap(), Some(0), "an empty page, long before its time");
 }

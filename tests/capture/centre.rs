@@ -134,8 +134,9 @@ impl Centre {
         let mut centre = Self { client: shared_cluster().connect(&database).await, database };
         centre.install().await;
         centre.write(ROWS).await.unwrap();
-        // As if every row had just come from a site: whoever writes next has to take this mark away.
-        centre.write("update sync.row_versions set echo_of = 7").await.unwrap();
+        // As if every row had just come from a site: whoever writes next has to take the mark away, and whoever deletes has
+        // seen that site's write too.
+        centre.write("update sync.row_versions set echo_of = 7, vv = vv || '{\"7\": 3}'").await.unwrap();
         centre.database
     }
 

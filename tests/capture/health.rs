@@ -2,6 +2,8 @@
 
 use sync::pg::capture::{self, Event};
 use sync::pg::health::{self, Finding, Problem};
+use sync::pg::schema;
+use tests::postgres::{connect, fresh_database, shared_cluster};
 
 use super::centre::Centre;
 
@@ -78,6 +80,27 @@ async fn a_table_that_is_not_as_in_the_catalog_is_a_finding() {
     for (damage, findings) in cases {
         assert_eq!(findings_after(&centre, damage).await, findings, "{damage}");
     }
+}
+
+#[tokio::test]
+async fn an_ordinary_owner_installs_capture_and_others_write() {
+    let cluster = shared_cluster();
+    let admin = cluster.connect("postgres").await;
+    admin.batch_execute("create role capture_owner login; create role capture_writer login").await.unwrap();
+    // Made by the first database of the cluster that was migrated, or by an administrator.
+    drop(fresh_database().await);
+    admin.batch_execute("create database owned_capture owner capture_owner").await.unwrap();
+    let mut owner = connect(&cluster.url_as("capture_owner", "owned_capture")).await;
+    schema::migrate(&mut owner).await.unwrap();
+    let tx = owner.transaction().await.unwrap();
+    capture::install(&tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(health::verify(&owner).await.unwrap(), []);
+    owner.batch_execute("grant insert, truncate on tenants to capture_writer").await.unwrap();
+    let writer = connect(&cluster.url_as("capture_writer", "owned_capture")).await;
+    writer.batch_execute("insert into tenants (name, slug) values ('x', 'x'), ('y', 'y')").await.unwrap();
+    let row = owner.query_one("select count(*) from sync.row_versions", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
 }
 
 /// What is found after some damage, which is then undone.

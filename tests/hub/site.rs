@@ -14,11 +14,12 @@ use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
 use sync::pg::edges;
+use sync::pg::schema;
 use sync::wire::message::*;
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
 use sync::wire::{conflict, convert};
-use tests::postgres::{connect, fresh_database, shared_cluster};
+use tests::postgres::{Cluster, connect, fresh_database, shared_cluster};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_postgres::Client;
@@ -49,6 +50,7 @@ const ROWS: &str = "
 /// A database with capture and two tenants, served by a hub.
 pub(crate) struct Centre {
     pub(crate) database: String,
+    database_url: String,
     pub(crate) sql: Client,
     pub(crate) url: String,
     stops: Vec<oneshot::Sender<()>>,
@@ -57,7 +59,19 @@ pub(crate) struct Centre {
 impl Centre {
     pub(crate) async fn start() -> Self {
         let database = fresh_database().await;
-        let mut sql = shared_cluster().connect(&database).await;
+        Self::prepare(shared_cluster(), database).await
+    }
+
+    /// The same on a cluster of its own, which a test may kill.
+    pub(crate) async fn on(cluster: &Cluster) -> Self {
+        cluster.create_database("hub").await;
+        schema::migrate(&mut cluster.connect("hub").await).await.unwrap();
+        Self::prepare(cluster, "hub".to_owned()).await
+    }
+
+    async fn prepare(cluster: &Cluster, database: String) -> Self {
+        let database_url = cluster.url(&database);
+        let mut sql = connect(&database_url).await;
         sync::admin::database::install(&mut sql).await.unwrap();
         let names = [
             ("$acme", ACME),
@@ -71,14 +85,14 @@ impl Centre {
         ];
         let rows = names.iter().fold(ROWS.to_owned(), |text, (name, id)| text.replace(name, &format!("'{id}'")));
         sql.batch_execute(&rows).await.unwrap();
-        let mut centre = Self { database, sql, url: String::new(), stops: Vec::new() };
+        let mut centre = Self { database, database_url, sql, url: String::new(), stops: Vec::new() };
         centre.url = centre.hub().await;
         centre
     }
 
     /// One more hub process's worth of hub on the same database; its URL.
     pub(crate) async fn hub(&mut self) -> String {
-        let database = shared_cluster().url(&self.database).parse().unwrap();
+        let database = self.database_url.parse().unwrap();
         let config = Config { listen: String::new(), database, connections: 8 };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -88,9 +102,14 @@ impl Centre {
         url
     }
 
+    /// Ends every hub in good order.
+    pub(crate) fn stop(&mut self) {
+        self.stops.clear();
+    }
+
     /// Another plain client.
     pub(crate) async fn client(&self) -> Client {
-        connect(&shared_cluster().url(&self.database)).await
+        connect(&self.database_url).await
     }
 
     pub(crate) async fn code(&self, tenant: Uuid, site: Uuid, name: &str, valid_ms: u64) -> String {
@@ -330,6 +349,14 @@ impl Site {
         assert_eq!(end.lines as usize, lines.len());
         self.cursor = Some(end.cursor);
         (lines, end.complete)
+    }
+
+    /// How many lines a page has; `None` when there was no page.
+    pub(crate) async fn try_page(&mut self, wait_ms: u64) -> Option<usize> {
+        let report = Report::default();
+        let pull = Pull { replica: self.me.replica, cursor: self.cursor.clone(), wait_ms, report };
+        let answer = self.post("pull", stream::write_one(&pull).unwrap()).await;
+        (answer.status == 200).then(|| stream::read::<PullLine>(&answer.body).unwrap().len() - 2)
     }
 
     /// Pulls until the window is complete and a tail is empty; what came, as `tasks <id>`, `evict users <id>`, `conflict`.

@@ -12,7 +12,6 @@ mod sync_routes;
 mod wake;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use deadpool_postgres::{BuildError, Pool};
@@ -20,7 +19,6 @@ use std::future::Future;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::connection;
 
 pub use config::Config;
@@ -44,7 +42,6 @@ pub fn router(hub: Hub) -> Router {
         .route("/hello", post(sync_routes::hello))
         .route("/push", post(sync_routes::push))
         .route("/pull", post(sync_routes::pull))
-        .layer(DefaultBodyLimit::max(PUSH_BYTES_MAX))
         .layer(from_fn(sync_routes::speak));
     Router::new()
         .nest("/sync/v1", sync)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ring::digest;
+use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub struct Batch {
     pub rows: Vec<Incoming>,
     /// Conflicts found or decided at the edge.
     pub conflicts: Vec<Conflict>,
+    /// Conflicts that nothing here can make sense of.
+    pub strange: Vec<Strange>,
     /// Audit records written at the edge.
     pub audits: Vec<Audit>,
 }
@@ -45,6 +48,17 @@ pub struct Incoming {
     pub row: PushRow,
     /// Its table and contents, or why it cannot be taken.
     pub parsed: Result<(&'static Table, Push), Refusal>,
+}
+
+/// A conflict that names no register of ours, kept for people to look at.
+#[derive(Clone, Debug)]
+pub struct Strange {
+    /// The row it is about.
+    pub row: Uuid,
+    /// What is wrong with it.
+    pub reason: String,
+    /// As it came.
+    pub payload: String,
 }
 
 /// Why a row is not taken.
@@ -76,11 +90,16 @@ impl Incoming {
         RowId(self.row.id)
     }
 
-    /// The row as JSON that PostgreSQL can hold, whatever the edge put into it.
+    /// The row as JSON that PostgreSQL can hold.
     pub fn payload(&self) -> String {
-        let text = serde_json::to_string(&self.row).unwrap_or_default();
-        canonical::json(&text).unwrap_or_else(|_| format!("{{\"unreadable\":{}}}", canonical::json_string(&text)))
+        payload(&self.row)
     }
+}
+
+/// A message as JSON that PostgreSQL can hold, whatever the edge put into it.
+pub(super) fn payload(message: &impl Serialize) -> String {
+    let text = serde_json::to_string(message).unwrap_or_default();
+    canonical::json(&text).unwrap_or_else(|_| format!("{{\"unreadable\":{}}}", canonical::json_string(&text)))
 }
 
 /// Reads a push.
@@ -103,6 +122,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
         fence: head.fence,
         rows: Vec::new(),
         conflicts: Vec::new(),
+        strange: Vec::new(),
         audits: Vec::new(),
     };
     let mut seen = BTreeSet::new();
@@ -112,10 +132,13 @@ pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
                 return Err(BatchError::Shape("a row stands in it twice"));
             }
             PushLine::Row(row) => batch.rows.push(incoming(row)),
-            PushLine::Conflict(text) => {
-                let parsed = conflict::parse(&text);
-                batch.conflicts.push(parsed.map_err(|_| BatchError::Shape("a conflict names no register of ours"))?);
-            }
+            PushLine::Conflict(text) => match conflict::parse(&text) {
+                Ok(conflict) => batch.conflicts.push(conflict),
+                Err(error) => {
+                    let strange = Strange { row: text.row, reason: error.to_string(), payload: payload(&text) };
+                    batch.strange.push(strange);
+                }
+            },
             PushLine::Audit(audit) => batch.audits.push(audit),
             PushLine::Batch(_) | PushLine::End(_) => return Err(BatchError::Shape("a head or end in the middle")),
         }

@@ -107,11 +107,11 @@ pub(super) async fn write(
 /// have swapped a serial number, or one may have taken that of a row deleted after it.
 pub(super) async fn retry(tx: &mut Transaction<'_>, tenant: Uuid, written: &mut Written) -> Result<(), StoreError> {
     loop {
-        let is_refused = |(_, failure): &(Planned, Failure)| matches!(failure, Failure::Refused(_));
-        let (refused, busy): (Vec<_>, Vec<_>) = std::mem::take(&mut written.failed).into_iter().partition(is_refused);
-        written.failed = busy;
+        let (open, settled): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut written.failed).into_iter().partition(|(_, failure)| failure.depends_on_others());
+        written.failed = settled;
         let before = written.done.len();
-        for unit in knots(refused.into_iter().map(|(planned, _)| planned).collect()) {
+        for unit in knots(open.into_iter().map(|(planned, _)| planned).collect()) {
             let again = write(tx, tenant, unit).await?;
             written.done.extend(again.done);
             written.failed.extend(again.failed);

@@ -160,6 +160,18 @@ fn selection(first: bool, bound: &str) -> String {
     let living = if first { "v.last_row is null" } else { "true" };
     let unseen = |alias: &str| format!("({alias}.txid >= $4::bigint or {alias}.txid = any($5::bigint[]))");
     let (versions, scopes, conflicts) = (unseen("v"), unseen("s"), unseen("c"));
+    // Few versions of users are new, but all of a tenant's users are in its first window.
+    let users = if first {
+        "select 2::smallint, s.user_id from sync.user_scopes as s
+           where s.tenant_id = $1 and $6 <= 2 and (2, s.user_id) > ($6, $7)"
+            .to_owned()
+    } else {
+        format!(
+            "select v.table_id, v.row_id from sync.row_versions as v
+               where v.tenant_id = '{NIL}' and v.table_id = 2 and $6 <= 2 and (2, v.row_id) > ($6, $7) and {versions}
+                 and exists (select from sync.user_scopes as s where s.tenant_id = $1 and s.user_id = v.row_id)"
+        )
+    };
     format!(
         "(select v.table_id, v.row_id from sync.row_versions as v
            where v.tenant_id = $1 and v.table_id <> 6 and (v.table_id, v.row_id) > ($6::smallint, $7::uuid)
@@ -169,9 +181,7 @@ fn selection(first: bool, bound: &str) -> String {
            where v.tenant_id = $1 and v.table_id = 6 and (6, v.row_id) > ($6, $7) and {versions} and {living}
              and (not {first} or exists (select from sync.credentials as c where c.id = v.row_id and c.site_id = $2))
          union
-         select v.table_id, v.row_id from sync.row_versions as v
-           where v.tenant_id = '{NIL}' and v.table_id = 2 and (2, v.row_id) > ($6, $7) and {versions} and {living}
-             and exists (select from sync.user_scopes as s where s.tenant_id = $1 and s.user_id = v.row_id)
+         {users}
          union
          select 2::smallint, s.user_id from sync.scope_changes as s
            where s.tenant_id = $1 and (2, s.user_id) > ($6, $7) and {scopes} and not {first}

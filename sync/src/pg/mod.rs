@@ -4,9 +4,11 @@
 //! as its first argument and cannot open or end one; whoever begins a transaction commits it in the same function.
 //! Nothing here reads a clock or makes a random value, and nothing decides which of two writes wins.
 
+mod answer;
 pub mod apply;
 pub mod batch;
 mod bisect;
+mod candidates;
 pub mod capture;
 pub mod connection;
 pub mod credentials;
@@ -17,6 +19,7 @@ mod error;
 pub mod feed;
 pub mod health;
 pub mod ledger;
+mod parents;
 mod references;
 mod refusal;
 pub mod rows;

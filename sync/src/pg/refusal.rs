@@ -17,6 +17,16 @@ pub(super) enum Failure {
     Refused(Refusal),
 }
 
+impl Failure {
+    /// Whether another row of the same push may take away the reason.
+    pub(super) fn depends_on_others(&self) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::Refused(refusal) => !matches!(refusal.code, "bad_value" | "missing_value" | "rule" | "not_permitted"),
+        }
+    }
+}
+
 /// The failure of one row out of the statement's error, or the error when it is none of the row's.
 pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError> {
     let refused = |code, reason: String| Ok(Failure::Refused(Refusal { code, reason }));
