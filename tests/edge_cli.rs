@@ -5,14 +5,15 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Running, Scratch, edge, run};
+use tests::programs::{Running, Scratch, edge, is_alive, run};
+use tests::wait;
 
 fn path(scratch: &Scratch, name: &str) -> String {
     scratch.path().join(name).to_str().expect("scratch paths are UTF-8").to_owned()
@@ -97,14 +98,13 @@ fn a_wrong_hub_is_told_apart_and_leaves_no_trace() {
     let data = path(&scratch, "data");
     let enroll = |hub: &str| on(&scratch, &data, &["enroll", "--hub", hub, "--code", "AAAA-BBBB"]).failed();
     says(&enroll("hub.example.com"), &["hub.example.com", "no URL"]);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let unreachable = enroll(&format!("http://{nobody}"));
-    says(&unreachable, &[&nobody.to_string()]);
+    let nobody = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let unreachable = enroll(&nobody);
+    says(&unreachable, &[&nobody]);
     let portal = portal();
     let no_hub = enroll(&portal);
     says(&no_hub, &[&portal]);
-    let told = |message: &str, address: &str| message.replace(address, "");
-    assert_ne!(told(&unreachable, &nobody.to_string()), told(&no_hub, &portal));
+    assert_ne!(unreachable.replace(&nobody, ""), no_hub.replace(&portal, ""));
     says(&on(&scratch, &data, &["enroll", "--code", "AAAA-BBBB"]).failed(), &["--hub", "EDGE_HUB"]);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
@@ -196,4 +196,53 @@ fn a_socket_left_by_a_killed_edge_stops_nobody() {
     says(&on(&scratch, &data, &["status", "--json"]).succeeded(), &["unenrolled"]);
     let (mut edge, _) = Running::serve(Path::new(&data), &scratch);
     assert!(edge.end(Signal::TERM).success());
+}
+
+#[test]
+fn a_demo_alone_has_people_and_takes_everything_with_it_when_killed() {
+    let scratch = Scratch::new();
+    let mut command = edge(&["demo", "--alone", "--json", "--for", "600"]);
+    command.env("TMPDIR", scratch.path()).env("XDG_RUNTIME_DIR", scratch.path()).current_dir(scratch.path());
+    let mut demo = Running::start(&mut command, &scratch);
+    let ready: Value = serde_json::from_str(&demo.first_line()).expect("one line of JSON");
+    assert_eq!((&ready["hub"], &ready["database_url"]), (&Value::Null, &Value::Null));
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let (edge, person) = (&ready["edges"][0], &ready["edges"][0]["people"][0]);
+    assert!(text(&person["email"]).contains('@') && text(&person["pin"]).len() == 6, "{person}");
+    let me = get(&text(&edge["url"]), "/api/v1/me", &text(&person["token"]));
+    says(&me, &["200 OK", &text(&person["email"])]);
+    let dump = on(&scratch, &text(&edge["data"]), &["dump", "--table", "tasks"]).succeeded();
+    assert!(dump.lines().count() > 3, "{dump}");
+
+    let pid = u32::try_from(edge["pid"].as_u64().unwrap()).unwrap();
+    let directory = text(&ready["dir"]);
+    assert!(is_alive(pid) && Path::new(&directory).exists());
+    demo.end(Signal::KILL);
+    wait::until_true("no process outlives the demo", || !is_alive(pid));
+    wait::until_true("the demo's directory is removed", || !Path::new(&directory).exists());
+}
+
+#[test]
+fn mistakes_about_the_demo_have_their_own_messages() {
+    let scratch = Scratch::new();
+    let demo = |arguments: &[&str], variable: &str, value: &str| {
+        let mut command = edge(arguments);
+        run(command.env("XDG_RUNTIME_DIR", scratch.path()).env(variable, value).current_dir(scratch.path())).failed()
+    };
+    says(&demo(&["demo", "cut", "hq-1"], "X", ""), &["no demo was found"]);
+    says(&demo(&["demo", "heal", "hq-1", "--dir", "nowhere"], "X", ""), &["no demo was found"]);
+    says(&demo(&["demo", "--for", "1"], "PG_BIN", "/nowhere"), &["PG_BIN", "/nowhere"]);
+    says(&demo(&["demo", "--alone", "--for", "1", "--dir", "/proc/demo"], "X", ""), &["/proc/demo", "--dir"]);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+/// One request, over a connection of its own.
+fn get(url: &str, path: &str, token: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("the edge listens");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n");
+    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).expect("the edge reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the edge answers");
+    answer
 }

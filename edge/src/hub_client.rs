@@ -1,21 +1,246 @@
-//! The edge's side of the protocol over HTTP. A stand-in until the exchange lands: it reaches no hub.
+//! The edge's side of the protocol over HTTP.
+//!
+//! Every request carries the protocol's version and a random nonce. An answer that does not echo them was not made by
+//! a hub, whatever its status says: the link counts as down, and nothing of it is believed. No redirect is followed
+//! and no proxy of the environment is used. Every wait and every body has an end.
 
-use sync::wire::message::Enrolled;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, redirect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sync::merge::limits::{BODY_BYTES_MAX, LONG_POLL_MS};
+use sync::session::{Failure, Verdict};
+use sync::wire::frames::{self, FrameError, PulledPage, PushAnswer};
+use sync::wire::message::{Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome};
+use sync::wire::problem::Problem;
+use sync::wire::stream::{self, StreamError};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
+
+/// How long a connection may take to come about, in milliseconds.
+pub const CONNECT_MS_MAX: u64 = 10_000;
+/// How long the hub may take to answer a request that it does not hold, and how long it may pause in an answer, in
+/// milliseconds.
+pub const SILENCE_MS_MAX: u64 = 20_000;
+/// The slowest link on which a body is waited for, in bytes per second.
+pub const BYTES_PER_SECOND_MIN: u64 = 1_000;
+/// How long to stay away when the hub says that it has too much to do and not how long, in milliseconds.
+pub const OVERLOADED_MS: u64 = 2_000;
 
 /// Why a hub did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// Nobody answers there.
-    #[error("{0} cannot be reached: this edge cannot exchange yet")]
-    Unreachable(String),
+    /// Nobody answers there, or the answer broke off.
+    #[error("{url} cannot be reached: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else answers there: a captive portal, a proxy, another server.
+    #[error("something that is not the hub answered at {0}: sign in to this network, or check the address")]
+    NotTheHub(String),
+    /// The hub refuses the credential or the code.
+    #[error("{0}")]
+    Revoked(String),
+    /// The hub holds another fence token for this edge.
+    #[error("the hub takes this edge for a copy, or was restored itself: {0}")]
+    Fence(String),
+    /// The hub asks to come back later.
+    #[error("the hub has too much to do, or its database does not answer: {reason}")]
+    Overloaded {
+        /// When, in milliseconds.
+        after_ms: u64,
+        /// What it says.
+        reason: String,
+    },
+    /// The hub does not take the request.
+    #[error("the hub refused: {detail} ({code})")]
+    Refused {
+        /// Its stable code.
+        code: String,
+        /// What it says.
+        detail: String,
+    },
+}
+
+impl HubError {
+    /// What it means for the session.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Unreachable { .. } | Self::NotTheHub(_) | Self::Refused { .. } => Failure::Unreachable,
+            Self::Revoked(_) => Failure::Revoked,
+            Self::Fence(_) => Failure::Verdict(Verdict::Reidentify),
+            Self::Overloaded { after_ms, .. } => Failure::Overloaded(*after_ms),
+        }
+    }
+
+    /// Whether it was the hub that said so.
+    pub fn is_the_hubs(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_))
+    }
+}
+
+/// Speaks to one hub as one edge. Cheap to clone.
+#[derive(Clone)]
+pub struct HubClient {
+    http: Client,
+    hub: String,
+    authorization: Option<HeaderValue>,
+    clock: Clock,
 }
 
 /// Trades a one-time code for an identity.
 ///
 /// # Errors
 /// [`HubError`].
-pub async fn enroll(_clock: Clock, hub: &str, _code: &str) -> Result<Enrolled, HubError> {
-    Err(HubError::Unreachable(hub.to_owned()))
+pub async fn enroll(clock: Clock, hub: &str, code: &str) -> Result<Enrolled, HubError> {
+    let client = HubClient::new(clock, hub, None)?;
+    let enroll = Enroll { code: code.to_owned(), app_version: env!("CARGO_PKG_VERSION").to_owned() };
+    client.ask_one("enroll", &enroll).await
+}
+
+impl HubClient {
+    /// A client of the hub at a URL, with the credential that it gave, if it did.
+    ///
+    /// # Errors
+    /// [`HubError::Unreachable`] when the system lacks what a client needs, or the credential is no header's value.
+    pub fn new(clock: Clock, hub: &str, credential: Option<&str>) -> Result<Self, HubError> {
+        let hub = hub.trim_end_matches('/').to_owned();
+        let unusable = |reason: String| HubError::Unreachable { url: hub.clone(), reason };
+        let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        let http = builder.connect_timeout(Duration::from_millis(CONNECT_MS_MAX)).build();
+        let http = http.map_err(|error| unusable(causes(&error)))?;
+        let bearer = |credential: &str| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {credential}"))
+                .map_err(|_| unusable("the credential is damaged: enrol this edge again".to_owned()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let authorization = credential.map(bearer).transpose()?;
+        Ok(Self { http, hub, authorization, clock })
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn hello(&self, hello: &Hello) -> Result<Welcome, HubError> {
+        self.ask_one("hello", hello).await
+    }
+
+    /// Sends a batch.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn push(&self, body: Vec<u8>) -> Result<PushAnswer, HubError> {
+        let answer = self.ask("push", body, SILENCE_MS_MAX).await?;
+        frames::read_answer(&answer).map_err(|error| self.broken(&error))
+    }
+
+    /// Asks for the next page.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn pull(&self, pull: &Pull) -> Result<PulledPage, HubError> {
+        let body = stream::write_one(pull).map_err(|error| self.unsendable(&error))?;
+        let answer = self.ask("pull", body, SILENCE_MS_MAX + pull.wait_ms.min(LONG_POLL_MS)).await?;
+        frames::read_page(&answer).map_err(|error| self.broken(&error))
+    }
+
+    async fn ask_one<A: Serialize, B: DeserializeOwned>(&self, route: &str, message: &A) -> Result<B, HubError> {
+        let body = stream::write_one(message).map_err(|error| self.unsendable(&error))?;
+        let answer = self.ask(route, body, SILENCE_MS_MAX).await?;
+        stream::read_one(&answer).map_err(|error| self.broken(&FrameError::Stream(error)))
+    }
+
+    /// Sends a body and returns the answer's, which the hub begins within `head_ms` of having all of ours.
+    async fn ask(&self, route: &str, body: Vec<u8>, head_ms: u64) -> Result<Vec<u8>, HubError> {
+        let nonce: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let limit_ms = head_ms.saturating_add(bytes.saturating_mul(1000) / BYTES_PER_SECOND_MIN);
+        let mut request = self.http.post(format!("{}/sync/v1/{route}", self.hub)).body(body);
+        request = request.header(CONTENT_TYPE, NDJSON).header(PROTOCOL_HEADER, PROTOCOL).header(NONCE_HEADER, &nonce);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let sent = timeout(Duration::from_millis(limit_ms), request.send()).await;
+        let silent = |_| self.unreachable(format!("no answer within {} s", limit_ms / 1000));
+        let response = sent.map_err(silent)?.map_err(|error| self.unreachable(causes(&error)))?;
+        self.check_speaker(&response, &nonce)?;
+        let (status, retry_after) = (response.status(), retry_after_ms(&response));
+        let body = self.read(response).await?;
+        if status == StatusCode::OK { Ok(body) } else { Err(refusal(status, retry_after, &body)) }
+    }
+
+    fn check_speaker(&self, response: &Response, nonce: &str) -> Result<(), HubError> {
+        let said = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let speaks = said(PROTOCOL_HEADER) == Some(PROTOCOL.to_string().as_str());
+        if speaks && said(NONCE_HEADER) == Some(nonce) { Ok(()) } else { Err(HubError::NotTheHub(self.hub.clone())) }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, HubError> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = timeout(Duration::from_millis(SILENCE_MS_MAX), response.chunk()).await;
+            let silent = |_| self.unreachable(format!("the answer stopped for {} s", SILENCE_MS_MAX / 1000));
+            match chunk.map_err(silent)?.map_err(|error| self.unreachable(causes(&error)))? {
+                None => return Ok(body),
+                Some(chunk) if body.len() + chunk.len() <= BODY_BYTES_MAX => body.extend_from_slice(&chunk),
+                Some(_) => return Err(self.unreachable(format!("the answer has more than {BODY_BYTES_MAX} bytes"))),
+            }
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> HubError {
+        HubError::Unreachable { url: self.hub.clone(), reason }
+    }
+
+    fn broken(&self, error: &FrameError) -> HubError {
+        self.unreachable(error.to_string())
+    }
+
+    fn unsendable(&self, error: &StreamError) -> HubError {
+        HubError::Refused { code: "unsendable".to_owned(), detail: error.to_string() }
+    }
+}
+
+impl std::fmt::Debug for HubClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubClient").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+fn refusal(status: StatusCode, retry_after_ms: Option<u64>, body: &[u8]) -> HubError {
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().map_or_else(|| format!("it answered {status}"), |problem| problem.detail.clone());
+    let code = problem.map_or_else(|| status.as_u16().to_string(), |problem| problem.code);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HubError::Revoked(detail),
+        StatusCode::CONFLICT if code == "fence" => HubError::Fence(detail),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            HubError::Overloaded { after_ms: retry_after_ms.unwrap_or(OVERLOADED_MS), reason: detail }
+        }
+        _ => HubError::Refused { code, detail },
+    }
+}
+
+fn retry_after_ms(response: &Response) -> Option<u64> {
+    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(seconds.saturating_mul(1000))
+}
+
+/// An error with what caused it, for a person.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -21,6 +21,7 @@ pub mod demo;
 pub mod devices;
 pub mod draft;
 pub mod edits;
+pub mod exchange;
 pub mod hub_client;
 pub mod lockouts;
 pub mod operator;

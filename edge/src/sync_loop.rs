@@ -1,14 +1,418 @@
-//! Carries out the session's actions. A stand-in until the exchange lands: it answers that it cannot.
+//! Drives the session: carries out what it says, and reports what happened.
+//!
+//! One task waits for one closed enum of wake-ups; hello, push, pull and apply run as tasks of their own, at most one of
+//! each. Local writes of this process wake it at once, those of other programs within [`WATCH_MS`]. All decisions
+//! about what comes next are the session's; all storing is `exchange`'s.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use sync::merge::limits::{LONG_POLL_MS, STUCK_MS};
+use sync::session::{Action, Failure, PushResult, Session, State, Verdict};
+use sync::sqlite::apply::Applied;
+use sync::sqlite::outbox::RETRY_REFUSED_MS;
+use sync::sqlite::receipts::Receipt;
+use sync::sqlite::{self, status};
+use sync::wire::frames::PulledPage;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::App;
-use crate::sync_handle::{SyncPort, SyncRequest};
+use crate::credential::Credential;
+use crate::data_dir::DataDir;
+use crate::exchange::{Exchange, Greeting, StepError};
+use crate::hub_client::HubClient;
+use crate::sync_handle::{Link, LinkState, SyncPort, SyncRequest};
 
-/// Serves requests until every handle is gone.
-pub async fn run(_app: App, mut port: SyncPort) {
-    while let Some(request) = port.requests.recv().await {
-        if let SyncRequest::Now(answer) = request {
+/// How often the file is looked at for writes of other programs, in milliseconds.
+pub const WATCH_MS: u64 = 30;
+
+/// Exchanges with the hub until every handle is gone, from the moment on when there is a credential.
+pub async fn run(app: App, mut port: SyncPort) {
+    let Some(hub) = hub_of(&app, &mut port).await else { return };
+    let exchange = Exchange::new(app.clone(), hub);
+    SyncLoop::new(app, exchange, port).run().await;
+}
+
+/// Waits for a credential; `None` when nobody will give one any more.
+async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
+    loop {
+        let credential = Credential::load(&DataDir::new(&app.config.data).credential());
+        let why = match credential {
+            Ok(Some(credential)) => {
+                let url = app.config.hub.as_deref().unwrap_or(&credential.hub);
+                match HubClient::new(app.clock, url, Some(&credential.identity.credential)) {
+                    Ok(hub) => return Some(hub),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(None) => "this edge is not enrolled: run edge enroll".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let last_error = Some(why.clone());
+        port.link.send_replace(Link { state: LinkState::Unenrolled, last_error, ..Link::default() });
+        loop {
+            match port.requests.recv().await? {
+                SyncRequest::Enrolled => break,
+                // Whoever asked may have gone.
+                SyncRequest::Now(answer) => _ = answer.send(Err(why.clone())),
+            }
+        }
+    }
+}
+
+/// What the loop wakes up for.
+enum Wake {
+    Asked(Option<SyncRequest>),
+    Written,
+    Done(Step),
+    Time,
+}
+
+/// A step that came to its end.
+enum Step {
+    Greeted(Result<Greeting, StepError>),
+    Pushed(u64, Result<Option<Receipt>, StepError>),
+    Pulled(u64, Result<PulledPage, StepError>),
+    Applied(u64, Result<Applied, StepError>),
+    Retried(Result<usize, StepError>),
+    /// It was dropped, or noted something that nobody waits for.
+    Nothing,
+}
+
+/// Somebody who wants an exchange now.
+struct Waiter {
+    answer: oneshot::Sender<Result<(), String>>,
+    stage: Stage,
+}
+
+/// The first push or pull whose end counts for a waiter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Pushing(u64),
+    Pulling(u64),
+}
+
+struct SyncLoop {
+    app: App,
+    exchange: Exchange,
+    port: SyncPort,
+    session: Session,
+    steps: JoinSet<Step>,
+    notes: JoinSet<()>,
+    pushes: u64,
+    pulls: u64,
+    pulling: Option<AbortHandle>,
+    page: Option<(u64, PulledPage)>,
+    waiters: Vec<Waiter>,
+    link: Link,
+    /// Since when the hub has been reachable, something waits and nothing was acknowledged, by the monotonic clock.
+    unacknowledged_since_ms: Option<u64>,
+    retry_ms: u64,
+}
+
+impl SyncLoop {
+    fn new(app: App, exchange: Exchange, port: SyncPort) -> Self {
+        let retry_ms = app.clock.monotonic_ms() + RETRY_REFUSED_MS;
+        Self {
+            app,
+            exchange,
+            port,
+            session: Session::new(),
+            steps: JoinSet::new(),
+            notes: JoinSet::new(),
+            pushes: 0,
+            pulls: 0,
+            pulling: None,
+            page: None,
+            waiters: Vec::new(),
+            link: Link::default(),
+            unacknowledged_since_ms: None,
+            retry_ms,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut written = self.app.db.written();
+        let mut watcher = Watcher::new(&DataDir::new(&self.app.config.data).database());
+        loop {
+            self.act();
+            self.publish();
+            match self.wait(&mut written, &mut watcher).await {
+                Wake::Asked(None) => return,
+                Wake::Asked(Some(request)) => self.handle_request(request),
+                Wake::Written => self.session.handle_written(),
+                Wake::Done(step) => self.handle_step(step),
+                Wake::Time => self.handle_time(),
+            }
+        }
+    }
+
+    async fn wait(&mut self, written: &mut watch::Receiver<u64>, watcher: &mut Watcher) -> Wake {
+        let now_ms = self.now_ms();
+        let until_ms = self.session.poll_timeout().unwrap_or(u64::MAX).min(self.retry_ms);
+        let pause = Duration::from_millis(until_ms.saturating_sub(now_ms));
+        tokio::select! {
+            request = self.port.requests.recv() => Wake::Asked(request),
+            Ok(()) = written.changed() => Wake::Written,
+            () = watcher.changed() => Wake::Written,
+            Some(done) = self.steps.join_next() => match done {
+                Ok(step) => Wake::Done(step),
+                Err(error) if error.is_cancelled() => Wake::Done(Step::Nothing),
+                Err(_) => Wake::Done(Step::Greeted(Err(StepError::Broken))),
+            },
+            Some(_) = self.notes.join_next() => Wake::Done(Step::Nothing),
+            () = sleep(pause) => Wake::Time,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.app.clock.monotonic_ms()
+    }
+
+    /// Does what the session says until it says no more.
+    fn act(&mut self) {
+        while let Some(action) = self.session.poll(self.now_ms()) {
+            let exchange = self.exchange.clone();
+            match action {
+                Action::Abort => {
+                    self.steps = JoinSet::new();
+                    self.pulling = None;
+                    self.page = None;
+                }
+                Action::Hello => _ = self.steps.spawn(async move { Step::Greeted(exchange.greet().await) }),
+                Action::Push => {
+                    self.pushes += 1;
+                    let now_ms = self.now_ms();
+                    self.unacknowledged_since_ms.get_or_insert(now_ms);
+                    let number = self.pushes;
+                    self.steps.spawn(async move { Step::Pushed(number, exchange.push().await) });
+                }
+                Action::Pull { wait } => self.pull(wait && self.waiters.is_empty()),
+                Action::Apply => {
+                    let (number, page) = self.page.take().expect("the session applies only what has arrived");
+                    self.steps.spawn(async move { Step::Applied(number, exchange.apply(page).await) });
+                }
+            }
+        }
+    }
+
+    fn pull(&mut self, wait: bool) {
+        self.pulls += 1;
+        let (exchange, number) = (self.exchange.clone(), self.pulls);
+        let wait_ms = if wait { LONG_POLL_MS } else { 0 };
+        self.pulling = Some(self.steps.spawn(async move { Step::Pulled(number, exchange.pull(wait_ms).await) }));
+    }
+
+    fn handle_request(&mut self, request: SyncRequest) {
+        match request {
+            SyncRequest::Now(answer) => {
+                self.session.handle_sync_now();
+                self.waiters.push(Waiter { answer, stage: Stage::Pushing(self.pushes + 1) });
+            }
+            // The edge has an identity already, and keeps it.
+            SyncRequest::Enrolled => self.session.handle_sync_now(),
+        }
+    }
+
+    fn handle_time(&mut self) {
+        let now_ms = self.now_ms();
+        if now_ms < self.retry_ms {
+            return;
+        }
+        self.retry_ms = now_ms + RETRY_REFUSED_MS;
+        if self.session.state() == State::Online {
+            let exchange = self.exchange.clone();
+            self.steps.spawn(async move { Step::Retried(exchange.retry_refused().await) });
+        }
+    }
+
+    fn handle_step(&mut self, step: Step) {
+        match step {
+            Step::Greeted(Ok(greeting)) => self.handle_greeting(greeting),
+            Step::Pushed(number, Ok(receipt)) => self.handle_receipt(number, receipt),
+            Step::Pulled(number, Ok(page)) => {
+                self.heard();
+                if let Some(rows) = page.head.rows_total {
+                    self.link.progress.rows_pulled_goal = Some(self.link.progress.rows_pulled + rows);
+                }
+                self.pulling = None;
+                self.page = Some((number, page));
+                self.session.handle_page();
+            }
+            Step::Applied(number, Ok(applied)) => self.handle_applied(number, applied),
+            Step::Retried(Ok(rows)) if rows > 0 => self.session.handle_written(),
+            Step::Retried(Ok(_)) | Step::Nothing => {}
+            Step::Greeted(Err(error))
+            | Step::Pushed(_, Err(error))
+            | Step::Pulled(_, Err(error))
+            | Step::Applied(_, Err(error))
+            | Step::Retried(Err(error)) => self.handle_failure(&error),
+        }
+    }
+
+    fn handle_greeting(&mut self, Greeting { verdict, offset_ms }: Greeting) {
+        self.heard();
+        self.link.hub_time_offset_ms = Some(offset_ms);
+        self.session.handle_welcome(verdict, self.now_ms());
+        if verdict != Verdict::Ok {
+            self.fail(reason_of(verdict));
+        }
+    }
+
+    fn handle_receipt(&mut self, number: u64, receipt: Option<Receipt>) {
+        let mut nothing_waits = true;
+        let result = match receipt {
+            None | Some(Receipt::Stale) => PushResult::Empty,
+            Some(Receipt::Taken { settled, more, busy }) => {
+                self.heard();
+                self.link.progress.rows_pushed += settled;
+                nothing_waits = !more && !busy;
+                if settled > 0 {
+                    self.unacknowledged_since_ms = None;
+                }
+                PushResult::Answered { more, busy }
+            }
+        };
+        self.session.handle_pushed(result, self.now_ms());
+        if nothing_waits {
+            self.unacknowledged_since_ms = None;
+            self.begin_pulling(number);
+        }
+    }
+
+    /// Those who wait have pushed all: what they wait for now is a pull that begins after that.
+    fn begin_pulling(&mut self, pushed: u64) {
+        let mut any = false;
+        for waiter in &mut self.waiters {
+            if matches!(waiter.stage, Stage::Pushing(from) if pushed >= from) {
+                waiter.stage = Stage::Pulling(self.pulls + 1);
+                any = true;
+            }
+        }
+        if let Some(pulling) = self.pulling.take().filter(|_| any) {
+            // The session goes on waiting for a page; only the question is asked anew, and without patience.
+            pulling.abort();
+            self.pull(false);
+        }
+    }
+
+    fn handle_applied(&mut self, number: u64, applied: Applied) {
+        self.link.progress.rows_pulled += applied.rows;
+        if applied.complete {
+            self.link.progress.rows_pulled_goal = None;
+        }
+        if applied.found > 0 {
+            self.session.handle_written();
+        }
+        self.session.handle_applied(applied.complete);
+        if self.session.caught_up() {
+            let served = |waiter: &mut Waiter| matches!(waiter.stage, Stage::Pulling(from) if number >= from);
+            for waiter in self.waiters.extract_if(.., served) {
+                // Whoever asked may have gone.
+                let _ = waiter.answer.send(Ok(()));
+            }
+        }
+    }
+
+    fn handle_failure(&mut self, error: &StepError) {
+        if !error.is_the_hubs() {
+            self.unacknowledged_since_ms = None;
+        }
+        // Failures of the database are the operator's, and are logged where they are handled: here.
+        match error.failure() {
+            Failure::Local => tracing::error!(%error, "the exchange failed"),
+            _ => tracing::info!(%error, "the exchange failed"),
+        }
+        self.session.handle_failure(error.failure(), self.now_ms(), self.app.clock.jitter());
+        self.fail(error.to_string());
+    }
+
+    fn fail(&mut self, reason: String) {
+        for waiter in self.waiters.drain(..) {
             // Whoever asked may have gone.
-            let _ = answer.send(Err("this edge cannot exchange yet".to_owned()));
+            let _ = waiter.answer.send(Err(reason.clone()));
+        }
+        self.link.progress.rows_pulled_goal = None;
+        if self.link.last_error.as_ref() != Some(&reason) {
+            let (exchange, reason) = (self.exchange.clone(), reason.clone());
+            self.notes.spawn(async move { exchange.note_failure(reason).await });
+        }
+        self.link.last_error = Some(reason);
+    }
+
+    fn heard(&mut self) {
+        self.link.last_exchange_ms = Some(self.app.clock.unix_ms());
+        self.link.last_error = None;
+    }
+
+    fn publish(&mut self) {
+        self.link.state = self.state();
+        self.link.caught_up = self.session.caught_up();
+        self.port.link.send_if_modified(|published| {
+            let changed = *published != self.link;
+            published.clone_from(&self.link);
+            changed
+        });
+    }
+
+    fn state(&self) -> LinkState {
+        match self.session.state() {
+            State::Revoked => LinkState::Revoked,
+            State::UpgradeHub => LinkState::UpgradeHub,
+            State::Forked => LinkState::Stuck,
+            _ if self.is_stuck() => LinkState::Stuck,
+            State::Offline => LinkState::Offline,
+            State::Online => LinkState::Online,
+            State::Hydrating => LinkState::Hydrating,
+        }
+    }
+
+    /// Whether the hub answers, and yet nothing that waits has been acknowledged for too long.
+    fn is_stuck(&self) -> bool {
+        self.unacknowledged_since_ms.is_some_and(|since_ms| self.now_ms().saturating_sub(since_ms) >= STUCK_MS)
+    }
+}
+
+fn reason_of(verdict: Verdict) -> String {
+    let reason = match verdict {
+        Verdict::Ok => "the hub goes on",
+        Verdict::Reidentify => "the hub takes this edge for a copy or a restored backup; what waits is kept",
+        Verdict::Reconcile => "the centre was restored to an earlier state; what waits is kept",
+        Verdict::UpgradeHub => "the hub is older than this edge: upgrade the hub; what waits is kept",
+        Verdict::Revoked => "the hub has revoked this edge; what waits is kept",
+    };
+    reason.to_owned()
+}
+
+/// Notices commits of any connection to the file, our own included.
+struct Watcher {
+    connection: Option<Connection>,
+    version: Option<i64>,
+    ticks: Interval,
+}
+
+impl Watcher {
+    fn new(database: &std::path::Path) -> Self {
+        let connection = sqlite::open_reader(database);
+        if let Err(error) = &connection {
+            tracing::warn!(%error, "writes of other programs will be noticed late: the file cannot be watched");
+        }
+        let mut ticks = interval(Duration::from_millis(WATCH_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { connection: connection.ok(), version: None, ticks }
+    }
+
+    /// Returns when somebody has committed. Nothing is lost when it is dropped while it waits.
+    async fn changed(&mut self) {
+        loop {
+            self.ticks.tick().await;
+            // It reads one page that is in memory, without a lock on the file's content.
+            let version = self.connection.as_ref().and_then(|connection| status::data_version(connection).ok());
+            if std::mem::replace(&mut self.version, version) != version {
+                return;
+            }
         }
     }
 }

@@ -44,7 +44,9 @@ pub enum StoreError {
     #[error("migrations differ: {}; nothing was changed", list(.0))]
     Migrations(Vec<Difference>),
     /// The database was never migrated, and yet has a table with a name of ours.
-    #[error("the database has a table {table} that is not ours; create an empty database and name that one; nothing was changed")]
+    #[error(
+        "the database has a table {table} that is not ours; create an empty database and name that one; nothing was changed"
+    )]
     Occupied {
         /// The table, with its schema.
         table: String,

@@ -30,8 +30,8 @@ pub enum Receipt {
     Stale,
     /// It was taken.
     Taken {
-        /// How many rows it answers.
-        rows: u64,
+        /// How many rows stopped waiting, taken or refused, or came closer to it.
+        settled: u64,
         /// Whether more can be sent.
         more: bool,
         /// Whether a row has to be sent again after a while.
@@ -65,13 +65,13 @@ fn take(
     let this = self_state::load(tx)?;
     let key = |table: &str, id| (table.to_owned(), id);
     let answers: BTreeMap<_, _> = answer.rows.iter().map(|row| (key(&row.table, row.id), row)).collect();
-    let (mut busy, mut progress) = (false, sent.rows.is_empty());
+    let (mut busy, mut settled) = (false, 0);
     for row in &sent.rows {
         let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
         match answer.outcome {
             Outcome::Busy => busy = true,
-            Outcome::Accepted | Outcome::Merged => progress |= accept(tx, &this, in_flight, row, answer)?,
-            Outcome::Quarantined | Outcome::NeedFull => progress |= refuse(tx, &this, row, answer, now_ms)?,
+            Outcome::Accepted | Outcome::Merged => settled += u64::from(accept(tx, &this, in_flight, row, answer)?),
+            Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
     }
     for text in &sent.conflicts {
@@ -90,9 +90,9 @@ fn take(
     outbox::delete(tx)?;
     let counts = status::counts(tx)?;
     let more = counts.rows_pending + counts.conflicts_pending + counts.audits_pending > 0;
-    let rows = u64::try_from(sent.rows.len()).unwrap_or(u64::MAX);
     // A hub that answers without taking anything is asked again after a while, not at once.
-    Ok(Receipt::Taken { rows, more, busy: busy || !progress })
+    let idle = settled == 0 && !sent.rows.is_empty();
+    Ok(Receipt::Taken { settled, more, busy: busy || idle })
 }
 
 /// The hub has the row up to the batch. Says whether it stops waiting or has come closer to it.

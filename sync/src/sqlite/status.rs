@@ -70,3 +70,12 @@ pub fn counts(tx: &Connection) -> Result<Counts, StoreError> {
     })?;
     Ok(counts)
 }
+
+/// A number that changes on this connection whenever another one, of any program, commits to the file.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn data_version(connection: &Connection) -> Result<i64, StoreError> {
+    let pragma = "pragma data_version";
+    Ok(connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))?)
+}

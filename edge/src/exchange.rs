@@ -1,0 +1,213 @@
+//! One step of an exchange each: what is read from the database, said to the hub, and stored of its answer.
+//!
+//! A step may be dropped at any point. What it had given to the writer's thread is then still stored, whole; what the
+//! hub had got is asked about again by the next session. Nothing here decides what comes next.
+
+use rusqlite::{Connection, TransactionBehavior};
+use sync::session::{Failure, Verdict};
+use sync::sqlite::apply::{self, Applied};
+use sync::sqlite::error::StoreError;
+use sync::sqlite::receipts::{self, Receipt};
+use sync::sqlite::{directory, outbox, schema, self_state, status, versions};
+use sync::wire::frames::PulledPage;
+use sync::wire::message::{Hello, Pull, Welcome};
+
+use crate::App;
+use crate::hub_client::{HubClient, HubError};
+
+/// An edge and its hub.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    app: App,
+    hub: HubClient,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The hub, or the way to it.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The edge's own database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The answer is to another question.
+    #[error("the hub answered another batch than the one that was sent")]
+    Stale,
+    /// The step itself broke.
+    #[error("a step of the exchange broke: this is a defect of the program")]
+    Broken,
+}
+
+impl StepError {
+    /// What it means for the session.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Hub(error) => error.failure(),
+            Self::Store(_) | Self::Broken => Failure::Local,
+            Self::Stale => Failure::Unreachable,
+        }
+    }
+
+    /// Whether the hub was reached.
+    pub fn is_the_hubs(&self) -> bool {
+        match self {
+            Self::Hub(error) => error.is_the_hubs(),
+            Self::Stale => true,
+            Self::Store(_) | Self::Broken => false,
+        }
+    }
+}
+
+/// The hub's greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// What to do.
+    pub verdict: Verdict,
+    /// The hub's clock less ours, in milliseconds.
+    pub offset_ms: i64,
+}
+
+impl Exchange {
+    /// Of an edge with its hub.
+    pub fn new(app: App, hub: HubClient) -> Self {
+        Self { app, hub }
+    }
+
+    /// Begins a session. What was refused may be sent again in it.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn greet(&self) -> Result<Greeting, StepError> {
+        let welcome = self.hub.hello(&self.hello().await?).await?;
+        let now_ms = self.app.clock.unix_ms();
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let offset_ms = signed(welcome.unix_ms).saturating_sub(signed(now_ms));
+        let verdict = Verdict::from(welcome.verdict);
+        let work = move |connection: &mut Connection| -> Result<(), StoreError> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            directory::replace(&tx, &welcome.directory)?;
+            self_state::heard(&tx, now_ms, welcome.unix_ms)?;
+            versions::forgive(&tx)?;
+            tx.commit()?;
+            Ok(())
+        };
+        self.app.db.write(work).await?;
+        Ok(Greeting { verdict, offset_ms })
+    }
+
+    /// Sends the batch in flight, or a new one; `None` when nothing waits.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn push(&self) -> Result<Option<Receipt>, StepError> {
+        let (batch, now_ms) = (self.app.clock.uuid_v4(), self.app.clock.unix_ms());
+        let prepare = move |connection: &mut Connection| outbox::prepare(connection, batch, now_ms);
+        let Some(in_flight) = self.app.db.write(prepare).await? else { return Ok(None) };
+        let answer = self.hub.push(in_flight.body).await?;
+        let now_ms = self.app.clock.unix_ms();
+        let acknowledge = move |connection: &mut Connection| receipts::acknowledge(connection, &answer, now_ms);
+        match self.app.db.write(acknowledge).await? {
+            Receipt::Stale => Err(StepError::Stale),
+            receipt => Ok(Some(receipt)),
+        }
+    }
+
+    /// Asks for the next page, which the hub may hold for `wait_ms` when there is nothing.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn pull(&self, wait_ms: u64) -> Result<PulledPage, StepError> {
+        let now_ms = self.app.clock.unix_ms();
+        let read = move |connection: &mut Connection| -> Result<Pull, StoreError> {
+            let tx = connection.transaction()?;
+            let this = self_state::load(&tx)?;
+            let report = status::counts(&tx)?.report(now_ms);
+            tx.commit()?;
+            Ok(Pull { replica: this.replica.0, cursor: this.cursor, wait_ms, report })
+        };
+        let pull = self.app.db.read(read).await?;
+        Ok(self.hub.pull(&pull).await?)
+    }
+
+    /// Stores a page.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn apply(&self, page: PulledPage) -> Result<Applied, StepError> {
+        let now_ms = self.app.clock.unix_ms();
+        let replicas = page.head.replicas;
+        let work = move |connection: &mut Connection| -> Result<(Applied, u64), StoreError> {
+            let applied = apply::page(connection, &page, now_ms)?;
+            Ok((applied, self_state::load(connection)?.directory_size))
+        };
+        let (applied, known) = self.app.db.write(work).await?;
+        if replicas > known {
+            self.learn_names().await;
+        }
+        Ok(applied)
+    }
+
+    /// Lets refused rows be sent once more; says how many there are.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn retry_refused(&self) -> Result<usize, StepError> {
+        Ok(self.app.db.write(outbox::retry_refused).await?)
+    }
+
+    /// Keeps the reason of a failure, for those who ask when no edge runs.
+    pub async fn note_failure(&self, reason: String) {
+        let work = move |connection: &mut Connection| -> Result<(), StoreError> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            self_state::failed(&tx, &reason)?;
+            tx.commit()?;
+            Ok(())
+        };
+        if let Err(error) = self.app.db.write(work).await {
+            tracing::warn!(%error, "the reason of a failed exchange could not be kept");
+        }
+    }
+
+    /// Brings the names of replicas that appeared since the session began. No push is under way while a page is
+    /// applied, so the hub finds the fence token that it expects.
+    async fn learn_names(&self) {
+        let learn = async {
+            let Welcome { directory, .. } = self.hub.hello(&self.hello().await?).await?;
+            let work = move |connection: &mut Connection| -> Result<(), StoreError> {
+                let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                directory::replace(&tx, &directory)?;
+                tx.commit()?;
+                Ok(())
+            };
+            Ok::<(), StepError>(self.app.db.write(work).await?)
+        };
+        if let Err(error) = learn.await {
+            tracing::debug!(%error, "names of new replicas could not be had; the next session brings them");
+        }
+    }
+
+    async fn hello(&self) -> Result<Hello, StepError> {
+        let unix_ms = self.app.clock.unix_ms();
+        let read = move |connection: &mut Connection| -> Result<Hello, StoreError> {
+            let tx = connection.transaction()?;
+            let this = self_state::load(&tx)?;
+            let in_flight = outbox::load(&tx)?.map(|in_flight| in_flight.batch);
+            let report = status::counts(&tx)?.report(unix_ms);
+            let schema = u32::try_from(schema::version(&tx)?).unwrap_or(0);
+            tx.commit()?;
+            Ok(Hello {
+                replica: this.replica.0,
+                seq: this.seq,
+                fence: this.fence,
+                in_flight,
+                cursor: this.cursor,
+                schema,
+                app_version: env!("CARGO_PKG_VERSION").to_owned(),
+                unix_ms,
+                report,
+            })
+        };
+        Ok(self.app.db.read(read).await?)
+    }
+}
