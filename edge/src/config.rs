@@ -17,7 +17,8 @@ pub const DOTENV: &str = ".env";
 const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
-const KEYS: [&str; 3] = ["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB"];
+const LOG_DEFAULT: &str = "info";
+const KEYS: [&str; 4] = ["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// `EDGE_HUB`.
     pub hub: Option<String>,
+    /// `EDGE_LOG`.
+    pub log: Option<String>,
 }
 
 /// A configuration that cannot be used.
@@ -86,6 +89,8 @@ pub enum ConfigError {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// What is logged, in the form of `tracing`'s filters: `info`, `edge=debug`.
+    pub log: String,
     /// Variables of the environment that look like ours and are not known.
     pub unknown_variables: Vec<String>,
 }
@@ -109,18 +114,24 @@ pub fn load(flags: Settings, file: Option<&Path>) -> Result<Loaded, ConfigError>
         (_, text) => text.unwrap_or_default(),
     };
     let unknown_variables = unknown(environment.iter().map(|(key, _)| key.as_str()));
-    let layers = [flags, from_pairs(&environment), from_dotenv(&dotenv)?, from_toml(&toml, path)?];
-    Ok(Loaded { config: merge(layers)?, unknown_variables })
+    let mut settings = merge([flags, from_pairs(&environment), from_dotenv(&dotenv)?, from_toml(&toml, path)?]);
+    let log = settings.log.take().unwrap_or_else(|| LOG_DEFAULT.to_owned());
+    Ok(Loaded { config: check(settings)?, log, unknown_variables })
 }
 
 /// The first place that says something wins.
-fn merge(layers: [Settings; 4]) -> Result<Config, ConfigError> {
+fn merge(layers: [Settings; 4]) -> Settings {
     let merged = layers.into_iter().reduce(|above, below| Settings {
         listen: above.listen.or(below.listen),
         data: above.data.or(below.data),
         hub: above.hub.or(below.hub),
+        log: above.log.or(below.log),
     });
-    let Settings { listen, data, hub } = merged.unwrap_or_default();
+    merged.unwrap_or_default()
+}
+
+fn check(settings: Settings) -> Result<Config, ConfigError> {
+    let Settings { listen, data, hub, log: _ } = settings;
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
     if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
         return Err(ConfigError::Hub { value: value.to_owned() });
@@ -152,7 +163,8 @@ fn from_pairs(pairs: &[(String, String)]) -> Settings {
         let pair = pairs.iter().find(|(key, value)| key == name && !value.is_empty());
         pair.map(|(_, value)| value.clone())
     };
-    Settings { listen: value(KEYS[0]), data: value(KEYS[1]).map(PathBuf::from), hub: value(KEYS[2]) }
+    let data = value("EDGE_DATA").map(PathBuf::from);
+    Settings { listen: value("EDGE_LISTEN"), data, hub: value("EDGE_HUB"), log: value("EDGE_LOG") }
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
@@ -202,7 +214,7 @@ mod tests {
         for highest in 0..4_usize {
             let mut left = layers.clone();
             left[..highest].fill(Settings::default());
-            let config = merge(left).unwrap();
+            let config = check(merge(left)).unwrap();
             assert_eq!(usize::from(config.listen.port()), highest + 1);
             assert_eq!(config.hub.as_deref(), Some("http://hub:7400"), "said in one place only");
             assert_eq!(config.data, Path::new(DATA_DEFAULT));
@@ -219,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_value_that_cannot_be_used_is_quoted() {
-        let error = merge([pairs("here"), Settings::default(), Settings::default(), Settings::default()]).unwrap_err();
+        let error = check(pairs("here")).unwrap_err();
         assert!(error.to_string().contains("\"here\""), "{error}");
         for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1"] {
             assert!(!is_hub_url(url), "{url}");

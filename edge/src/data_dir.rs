@@ -7,10 +7,12 @@
 //! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::socket::remove_if_there;
 
 /// A data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +73,9 @@ impl DataDir {
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    // The mode above counts only for a file that is made; one left behind by a crash keeps its own.
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    // A crash may have left one behind, and in a directory that others write to it may be anybody's link.
+    remove_if_there(&new)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -83,6 +84,8 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

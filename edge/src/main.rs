@@ -1,3 +1,7 @@
 //! The edge's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge::cli::run()
+}

@@ -67,8 +67,9 @@ create table sync.enrollments (
 create table sync.quarantine (
   id uuid constraint quarantine_is_identified_by_id primary key default gen_random_uuid(),
   tenant_id uuid not null,
-  edge_id uuid not null constraint quarantine_edge_exists references sync.edges (id) deferrable,
-  replica_id integer not null,
+  -- Null, as the replica, for a row of the centre that has no form in which it could be sent to an edge.
+  edge_id uuid constraint quarantine_edge_exists references sync.edges (id) deferrable,
+  replica_id integer,
   table_id smallint not null,
   row_id uuid not null,
   -- The write's number at its replica: the entry dies when the row's version covers it.
@@ -86,7 +87,7 @@ create table sync.quarantine (
 
 -- A later refused edit of the row replaces the earlier one: the newest holds all unacknowledged columns.
 create unique index quarantine_has_one_open_entry_for_a_row
-  on sync.quarantine (edge_id, table_id, row_id) where status = 'open';
+  on sync.quarantine (edge_id, table_id, row_id) nulls not distinct where status = 'open';
 create index quarantine_by_row on sync.quarantine (tenant_id, table_id, row_id) where status = 'open';
 
 -- Writes that lost against one they did not know. The id is computed from the losing write, so every replica that meets the
@@ -180,7 +181,7 @@ create view sync.quarantined_rows as
     entry.payload,
     entry.created_at
   from sync.quarantine as entry
-  join sync.edges as edge on edge.id = entry.edge_id
+  left join sync.edges as edge on edge.id = entry.edge_id
   left join public.tenants as tenant on tenant.id = entry.tenant_id
   where entry.status = 'open';
 

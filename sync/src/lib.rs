@@ -10,6 +10,8 @@
 #[cfg(feature = "hub")]
 pub mod admin;
 pub mod catalog;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod merge;
 #[cfg(feature = "hub")]
 pub mod pg;

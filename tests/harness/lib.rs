@@ -1,6 +1,20 @@
-//! What the tests share: real processes and the checkers that judge them. Nothing here is linked into a product.
+//! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
-/// One edge without a hub, and the people before it.
+pub mod api;
+pub mod centre;
+pub mod checkers;
+pub mod deployment;
 pub mod desk;
-/// Throw-away PostgreSQL clusters.
+pub mod dumps;
+pub mod fates;
+pub mod fault_proxy;
+pub mod journal;
+pub mod mirror;
+pub mod network;
 pub mod postgres;
+pub mod processes;
+pub mod programs;
+pub mod schedule;
+pub mod site;
+pub mod wait;
+pub mod world;

@@ -4,6 +4,7 @@
 //! count from the `now` of the run that inserts a row. The rows themselves are in `sample_rows`.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use super::sample_rows;
@@ -30,6 +31,20 @@ pub struct Seeded {
     pub audit_logs: u64,
     /// Rows of `tenant_invitations`.
     pub invitations: u64,
+}
+
+/// The sample rows of the synced tables, parents before children: each table's name, and a JSON array of objects whose
+/// keys are columns. A column that is left out has its default; a device's tenant is its site's.
+pub fn rows(now: DateTime<Utc>) -> [(&'static str, Value); 7] {
+    [
+        ("tenants", sample_rows::tenants()),
+        ("users", sample_rows::users()),
+        ("user_tenant_associations", sample_rows::associations()),
+        ("sites", sample_rows::sites()),
+        ("user_site_assignments", sample_rows::assignments()),
+        ("devices", sample_rows::devices()),
+        ("tasks", sample_rows::tasks(now)),
+    ]
 }
 
 /// Inserts the sample rows that are missing, all in one transaction.

@@ -43,6 +43,14 @@ pub enum StoreError {
     /// The database's migrations are not the ones of this program.
     #[error("migrations differ: {}; nothing was changed", list(.0))]
     Migrations(Vec<Difference>),
+    /// The database was never migrated, and yet has a table with a name of ours.
+    #[error(
+        "the database has a table {table} that is not ours; create an empty database and name that one; nothing was changed"
+    )]
+    Occupied {
+        /// The table, with its schema.
+        table: String,
+    },
     /// A migration failed and was rolled back. Those before it stay applied.
     #[error("a migration failed and was rolled back")]
     Migrating(#[source] refinery::Error),
@@ -69,6 +77,7 @@ impl StoreError {
             | Self::Schema(_)
             | Self::Statement(_)
             | Self::Migrations(_)
+            | Self::Occupied { .. }
             | Self::Migrating(_)
             | Self::History { .. } => false,
         }

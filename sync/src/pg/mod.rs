@@ -4,8 +4,27 @@
 //! as its first argument and cannot open or end one; whoever begins a transaction commits it in the same function.
 //! Nothing here reads a clock or makes a random value, and nothing decides which of two writes wins.
 
+mod answer;
+pub mod apply;
+pub mod batch;
+mod bisect;
+mod candidates;
+pub mod capture;
+pub mod connection;
+pub mod credentials;
+pub mod cursor;
+pub mod dump;
+pub mod edges;
 mod error;
+pub mod feed;
+pub mod health;
+pub mod ledger;
+mod parents;
+mod references;
+mod refusal;
+pub mod rows;
 pub mod schema;
 pub mod seed;
+pub mod versions;
 
 pub use error::{ConstraintKind, StoreError};

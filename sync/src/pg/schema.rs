@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Client;
 
 use super::error::StoreError;
+use crate::catalog;
 
 /// "waystatn" in ASCII. It must never change: it keeps the runners of all releases apart.
 const MIGRATION_LOCK: i64 = 0x7761_7973_7461_746e;
@@ -95,8 +96,9 @@ impl fmt::Display for Difference {
 /// Applies every pending migration and returns those that it applied, oldest first.
 ///
 /// # Errors
-/// [`StoreError::Migrations`] if history and files disagree, before anything is changed; [`StoreError::Migrating`] if a
-/// migration failed: it is rolled back, and those before it stay.
+/// [`StoreError::Migrations`] if history and files disagree, and [`StoreError::Occupied`] if somebody else's tables stand
+/// where ours would, both before anything is changed; [`StoreError::Migrating`] if a migration failed: it is rolled
+/// back, and those before it stay.
 pub async fn migrate(client: &mut Client) -> Result<Vec<Applied>, StoreError> {
     lock(client).await?;
     let applied = migrate_locked(client).await;
@@ -126,6 +128,11 @@ async fn migrate_locked(client: &mut Client) -> Result<Vec<Applied>, StoreError>
     let differences = compare(before.clone(), files());
     if !differences.is_empty() {
         return Err(StoreError::Migrations(differences));
+    }
+    if before.is_empty()
+        && let Some(table) = foreign_table(client).await?
+    {
+        return Err(StoreError::Occupied { table });
     }
     pin_search_path(client).await?;
     let ran = files::migrations::runner().run_async(client).await;
@@ -214,6 +221,18 @@ async fn reset_search_path(client: &Client) -> Result<(), StoreError> {
 async fn has_history(client: &Client) -> Result<bool, StoreError> {
     let row = client.query_one("select to_regclass('public.refinery_schema_history') is not null", &[]).await?;
     Ok(row.get(0))
+}
+
+/// A relation that has a name of ours in a database that we have not migrated, or anything in a schema named like ours.
+async fn foreign_table(client: &Client) -> Result<Option<String>, StoreError> {
+    let names: Vec<&str> = catalog::TABLES.iter().filter_map(|table| table.pg.strip_prefix("public.")).collect();
+    let statement = "select format('%s.%s', n.nspname, c.relname) from pg_class as c
+      join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = 'sync'
+        or n.nspname = 'public' and c.relname = any($1 || array['audit_logs', 'tenant_invitations'])
+      order by 1 limit 1";
+    let row = client.query_opt(statement, &[&names]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 async fn history(client: &Client) -> Result<Vec<Applied>, StoreError> {

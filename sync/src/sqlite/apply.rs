@@ -29,6 +29,8 @@ pub struct Applied {
     pub rows: u64,
     /// Rows of it that could not be stored.
     pub refused: u64,
+    /// Conflicts that were found in storing it, and wait to be sent.
+    pub found: u64,
     /// Whether its window is complete.
     pub complete: bool,
 }
@@ -38,6 +40,10 @@ pub struct Applied {
 /// # Errors
 /// [`StoreError`] when the database fails or holds a damaged version; then nothing of the page is stored.
 pub fn page(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<Applied, StoreError> {
+    // Each change of these makes SQLite compile every statement anew, so a page without rows leaves them alone.
+    if page.rows.is_empty() && page.evicted.is_empty() {
+        return store(connection, page, now_ms);
+    }
     enforce_constraints(connection, false)?;
     let applied = store(connection, page, now_ms);
     enforce_constraints(connection, true)?;
@@ -58,9 +64,12 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
     for incoming in &page.rows {
         applied.rows += 1;
-        if let Err(refused) = row(&tx, &this, incoming)? {
-            applied.refused += 1;
-            ledger::refuse(&tx, &refused, now_ms)?;
+        match row(&tx, &this, incoming)? {
+            Ok(found) => applied.found += found,
+            Err(refused) => {
+                applied.refused += 1;
+                ledger::refuse(&tx, &refused, now_ms)?;
+            }
         }
     }
     for evicted in &page.evicted {
@@ -85,8 +94,8 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     Ok(applied)
 }
 
-/// Stores a row, or says why it cannot be stored.
-fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Result<(), Refused>, StoreError> {
+/// Stores a row and says how many conflicts that made, or why it cannot be stored.
+fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Result<u64, Refused>, StoreError> {
     let id = RowId(incoming.id);
     let payload = || serde_json::to_string(incoming).unwrap_or_default();
     let Some(table) = catalog::by_name(&incoming.table) else {
@@ -100,11 +109,11 @@ fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Res
     let version = Version { vv: incoming.vv.0.clone(), gone: incoming.gone.0.clone(), dots: incoming.dots.0.clone() };
     let incoming = Row { version, values };
     let stored = match table.direction {
-        Direction::Down => replace(tx, table, id, incoming, None),
+        Direction::Down => replace(tx, table, id, incoming, None).map(|()| 0),
         Direction::Both => join(tx, this, table, id, incoming),
     };
     match stored {
-        Ok(()) => ledger::settle(tx, Way::Down, table.id, id).map(Ok),
+        Ok(found) => ledger::settle(tx, Way::Down, table.id, id).map(|()| Ok(found)),
         Err(StoreError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             Ok(Err(refusal(table.id, id, "does_not_fit", error.to_string(), payload())))
         }
@@ -116,27 +125,29 @@ fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Res
     }
 }
 
-/// Stores a row of a table that is written on both sides.
+/// Stores a row of a table that is written on both sides, and says how many conflicts that made.
 fn join(
     tx: &Transaction<'_>,
     this: &SelfState,
     table: &'static Table,
     id: RowId,
     incoming: Row,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let Some(tracked) = versions::load(tx, table, id)? else {
-        return replace(tx, table, id, incoming, None);
+        return replace(tx, table, id, incoming, None).map(|()| 0);
     };
     let hubs = incoming.version.vv.clone();
     let (local, unreadable) = local(tx, table, id, &tracked)?;
     match plan_pull(table.id, id, Some(&local), &incoming, &table.quiet()) {
         PullPlan::Keep => {
             let base = base_after(this, &tracked, &tracked.version, &hubs);
-            versions::save(tx, table, id, &Tracked { base, ..tracked })
+            versions::save(tx, table, id, &Tracked { base, ..tracked })?;
+            Ok(0)
         }
         PullPlan::Replace => {
             replace(tx, table, id, incoming, Some(&tracked.version))?;
-            ledger::settle(tx, Way::Up, table.id, id)
+            ledger::settle(tx, Way::Up, table.id, id)?;
+            Ok(0)
         }
         PullPlan::Merge { row, conflicts } => {
             if let Some(error) = unreadable {
@@ -144,10 +155,12 @@ fn join(
             }
             let base = base_after(this, &tracked, &row.version, &hubs);
             save_values(tx, table, id, &row, Some(&tracked.version))?;
+            versions::save(tx, table, id, &Tracked { version: row.version, base, refused: tracked.refused })?;
+            let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
             for conflict in conflicts {
                 ledger::record(tx, conflict)?;
             }
-            versions::save(tx, table, id, &Tracked { version: row.version, base, refused: tracked.refused })
+            Ok(found)
         }
     }
 }
@@ -170,8 +183,9 @@ fn local(
 }
 
 /// What the hub is known to have of a row whose version here is now `version`; `None` when it has all of our writes.
+/// A page that was read before our last push was stored does not take back what its answer acknowledged.
 fn base_after(this: &SelfState, tracked: &Tracked, version: &Version, hubs: &Vector) -> Option<Vector> {
-    let base = tracked.base.clone().unwrap_or_default().join(hubs);
+    let base = tracked.base.as_ref()?.join(hubs);
     (version.vv.seen(this.replica) > base.seen(this.replica)).then_some(base)
 }
 

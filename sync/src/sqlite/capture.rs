@@ -20,9 +20,12 @@
 //!   count as a write of its own.
 //! - REAL values are copied from column to column. In JSON or text they would lose digits.
 
+use rusqlite::Transaction;
 use uuid::Uuid;
 
+use super::error::StoreError;
 use crate::catalog::{Column, Direction, Policy, TABLES, Table};
+use crate::merge::ids::PersonId;
 
 /// The name space of fingerprints (RFC 9562, version 5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x0d58_8b5f_2f0c_5a0e_8a4f_7761_7973_7461);
@@ -44,6 +47,36 @@ pub fn triggers() -> Vec<String> {
 /// A name for the exact set of texts that [`triggers`] gives: equal on two edges iff they capture alike.
 pub fn fingerprint() -> String {
     Uuid::new_v5(&NAMESPACE, triggers().join("\n").as_bytes()).to_string()
+}
+
+/// Lets the transaction write rows together with their versions: nothing is stamped or refused until [`resume`].
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn pause(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    // What apply writes may set `updated_at` to anything, so a move made before must not be remembered past it.
+    tx.prepare_cached("update sync_self set applying = 1, moved_id = null, moved_at = null")?.execute([])?;
+    Ok(())
+}
+
+/// Ends [`pause`]. To be called before the transaction commits, or plain clients would write unseen.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn resume(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.prepare_cached("update sync_self set applying = 0")?.execute([])?;
+    Ok(())
+}
+
+/// Names the person whose writes follow, or nobody. To be called with `None` before the transaction commits, or what
+/// plain clients write would carry that person's name.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn act_for(tx: &Transaction<'_>, person: Option<PersonId>) -> Result<(), StoreError> {
+    let person = person.map(|person| person.to_string());
+    tx.prepare_cached("update sync_self set actor = ?1")?.execute([person])?;
+    Ok(())
 }
 
 struct Trigger {

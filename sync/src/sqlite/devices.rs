@@ -28,7 +28,11 @@ pub const SORTS: &[Sort] = &[
     Sort { name: "name", expression: "t.name collate nocase", last: None },
     Sort { name: "type", expression: "t.type", last: None },
     Sort { name: "status", expression: "t.status", last: None },
-    Sort { name: "serial_number", expression: "coalesce(t.serial_number, '')", last: Some("(t.serial_number is null)") },
+    Sort {
+        name: "serial_number",
+        expression: "coalesce(t.serial_number, '')",
+        last: Some("(t.serial_number is null)"),
+    },
     Sort { name: "created_at", expression: "t.created_at", last: None },
     Sort { name: "updated_at", expression: "t.updated_at", last: None },
 ];

@@ -53,7 +53,7 @@ const STATEMENTS_MAX: usize = 128;
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Store {
@@ -64,7 +64,7 @@ impl Store {
 
     /// The connection, and the lock that has to live as long as it; none for a store in memory.
     pub fn into_parts(self) -> (Connection, Option<File>) {
-        (self.connection, self._lock)
+        (self.connection, self.lock)
     }
 
     /// Begins a transaction that holds the write lock from its start, so that what it reads is what it writes to.
@@ -107,7 +107,7 @@ pub fn open(path: &Path) -> Result<Store, StoreError> {
     }
     connection.pragma_update(None, "journal_mode", "wal")?;
     schema::migrate(&mut connection, path)?;
-    Ok(Store { connection, _lock: Some(lock) })
+    Ok(Store { connection, lock: Some(lock) })
 }
 
 /// Opens a store that lives in memory, for simulations. It behaves like a file's, without lock and durability.
@@ -119,7 +119,7 @@ pub fn open_in_memory() -> Result<Store, StoreError> {
     let mut connection = Connection::open_in_memory()?;
     configure(&connection)?;
     schema::migrate(&mut connection, Path::new(":memory:"))?;
-    Ok(Store { connection, _lock: None })
+    Ok(Store { connection, lock: None })
 }
 
 /// Opens an existing edge's file for reading only.

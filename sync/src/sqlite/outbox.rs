@@ -35,6 +35,9 @@ use crate::wire::version::{DotsText, VectorText};
 /// they hold.
 const LINES_BYTES_MAX: usize = PUSH_BYTES_MAX - 64 * 1024;
 
+/// How often refused rows are sent once more, because what was in their way may be gone, in milliseconds.
+pub const RETRY_REFUSED_MS: u64 = 60_000;
+
 /// A batch that was committed to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {

@@ -1,0 +1,87 @@
+//! `edge conflicts`: what lost to what, and what to do about it.
+
+use sync::sqlite::open_reader;
+use uuid::Uuid;
+
+use super::error::CliError;
+use super::{Options, answers, runtime};
+use crate::control::Request;
+use crate::data_dir::DataDir;
+use crate::{api, conflicts};
+
+/// The most conflicts that are listed at once.
+const LIST_MAX: u32 = 10_000;
+
+/// Shows the writes that lost to others, and decides about them.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  edge conflicts list\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11"
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Lists the conflicts that nobody has decided
+    List {
+        /// Decided ones too
+        #[arg(long)]
+        all: bool,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes the losing value again
+    Restore {
+        /// The conflict's id
+        id: Uuid,
+    },
+    /// Leaves the winning value
+    Dismiss {
+        /// The conflict's id
+        id: Uuid,
+    },
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
+    let config = options.load()?;
+    let (request, done) = match arguments.action {
+        Action::List { all, json } => return list(&DataDir::new(&config.data), all, json),
+        Action::Restore { id } => (Request::RestoreConflict(id), "restored"),
+        Action::Dismiss { id } => (Request::DismissConflict(id), "dismissed"),
+    };
+    runtime()?.block_on(answers::ask(config, request, |_| {}))?;
+    println!("{done}");
+    Ok(())
+}
+
+fn list(data: &DataDir, all: bool, json: bool) -> Result<(), CliError> {
+    if !data.database().exists() {
+        return Err(CliError::NoEdge { path: data.path().to_owned() });
+    }
+    let statuses = if all { Vec::new() } else { vec!["open".to_owned()] };
+    let listed = conflicts::list(&open_reader(&data.database())?, &statuses, None, None, LIST_MAX);
+    for conflict in listed.map_err(|refusal| CliError::Failed(refusal.to_string()))? {
+        if json {
+            let line = serde_json::to_string(&api::conflicts::json(&conflict));
+            println!("{}", line.map_err(|error| CliError::Failed(error.to_string()))?);
+        } else {
+            let column = conflict.column.as_deref().unwrap_or("the whole row");
+            println!("{}  {} {}  {column}", conflict.id, conflict.table.name, conflict.row_id);
+            println!("    won   at {} {}  {}", conflict.winner.site, conflict.winner.at, shown(&conflict.winner));
+            println!("    lost  at {} {}  {}", conflict.loser.site, conflict.loser.at, shown(&conflict.loser));
+        }
+    }
+    Ok(())
+}
+
+fn shown(side: &conflicts::Side) -> String {
+    let value = side.value.as_ref().map_or_else(|| "(deleted)".to_owned(), sync::wire::convert::json_of);
+    match &side.person {
+        Some(person) => format!("{value}  by {person}"),
+        None => value,
+    }
+}

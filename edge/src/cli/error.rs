@@ -1,0 +1,72 @@
+//! Why a command failed. Each shows as one line: what failed, for which input, what to do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use sync::sqlite::error::StoreError;
+
+use crate::config::ConfigError;
+use crate::control::ControlError;
+use crate::running::OpenError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The edge's files.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The edge's database, opened for reading.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The edge that runs.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The edge says why it did not do what was asked.
+    #[error("{0}")]
+    Failed(String),
+    /// There is no edge in the data directory.
+    #[error("there is no edge in {}: run `edge serve` or `edge enroll` first, or give another --data", path.display())]
+    NoEdge {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another edge runs on this data directory.
+    #[error("{} is in use by another edge process: stop that one, or give another --data", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}: give another address with --listen or EDGE_LISTEN")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A text that is no hub's URL.
+    #[error("{value:?} is no URL of a hub: give one like https://hub.example.com")]
+    HubUrl {
+        /// The text.
+        value: String,
+    },
+    /// A name that no dumped table has.
+    #[error("there is no table {name:?} in a dump: the tables are {known}")]
+    Table {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// The operating system.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// The demo.
+    #[cfg(feature = "demo")]
+    #[error(transparent)]
+    Demo(#[from] crate::demo::DemoError),
+}

@@ -1,0 +1,127 @@
+//! The edge's commands, one file each.
+//!
+//! Exit status: 0 done, 1 failed (one line on standard error), 2 wrong usage. Data goes to standard output, everything
+//! else to standard error.
+
+mod answers;
+mod conflicts;
+mod dump;
+mod enroll;
+mod error;
+mod serve;
+mod status;
+mod sync;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::error::CliError;
+use crate::config::{self, Config, Loaded, Settings};
+
+/// The offline-first node of a site: mirrors its tenant, serves the people there, and exchanges with the hub.
+#[derive(Debug, Parser)]
+#[command(name = "edge", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes. Each ranks above the environment, `.env` and the configuration file.
+#[derive(Debug, Args)]
+struct Options {
+    /// The data directory [environment: EDGE_DATA] [default: ./edge-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file [default: edge.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Enroll(enroll::Arguments),
+    Sync(sync::Arguments),
+    Status(status::Arguments),
+    Dump(dump::Arguments),
+    Token(token::Arguments),
+    Conflicts(conflicts::Arguments),
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Arguments),
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoPart(crate::demo::PartArguments),
+}
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    run_from(std::env::args_os().collect())
+}
+
+/// Runs the command of some arguments, the program's name first.
+pub(crate) fn run_from(arguments: Vec<std::ffi::OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come here too, and are no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match perform(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("edge: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<ExitCode, CliError> {
+    let Cli { options, command } = cli;
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Serve(arguments) => serve::run(&options, arguments).map(done),
+        Command::Enroll(arguments) => enroll::run(&options, arguments).map(done),
+        Command::Sync(arguments) => sync::run(&options, arguments).map(done),
+        Command::Status(arguments) => status::run(&options, arguments).map(done),
+        Command::Dump(arguments) => dump::run(&options, arguments).map(done),
+        Command::Token(arguments) => token::run(&options, arguments).map(done),
+        Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),
+        #[cfg(feature = "demo")]
+        Command::DemoPart(arguments) => Ok(crate::demo::run_part(arguments)?),
+    }
+}
+
+impl Options {
+    /// Puts the settings together.
+    fn load(&self) -> Result<Config, CliError> {
+        Ok(self.load_with(Settings::default())?.config)
+    }
+
+    /// Puts the settings together; `flags` are those that only one command has.
+    fn load_with(&self, flags: Settings) -> Result<Loaded, CliError> {
+        let flags = Settings { data: self.data.clone(), ..flags };
+        let loaded = config::load(flags, self.config.as_deref())?;
+        for variable in &loaded.unknown_variables {
+            eprintln!("edge: the environment has {variable}, which is not known and does nothing");
+        }
+        Ok(loaded)
+    }
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+fn one_line(error: &CliError) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,103 @@
+//! `edge serve`: everything that runs at a site, until it is told to stop.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::CliError;
+use super::{Options, runtime};
+use crate::config::{Config, Loaded, Settings};
+use crate::data_dir::DataDir;
+use crate::{control, running, socket};
+
+/// How long requests under way may take when the edge stops, in milliseconds.
+const DRAIN_MS_MAX: u64 = 5_000;
+
+/// Serves the API and the pages, and exchanges with the hub.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  edge serve --listen 0.0.0.0:7410 --data /var/lib/edge")]
+pub(super) struct Arguments {
+    /// Where the API and the pages listen [environment: EDGE_LISTEN] [default: 127.0.0.1:7410]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The hub's URL, if it is no longer the one of the enrolment [environment: EDGE_HUB]
+    #[arg(long, value_name = "URL")]
+    hub: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
+    let Arguments { listen, hub } = arguments;
+    let Loaded { config, log, .. } = options.load_with(Settings { listen, hub, ..Settings::default() })?;
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_env_filter(tracing_subscriber::EnvFilter::new(log))
+        .init();
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_millis(running::CLOSE_MS_MAX));
+    served
+}
+
+async fn serve(config: Config) -> Result<(), CliError> {
+    let data = DataDir::new(&config.data);
+    if socket::connect(&data.control()).await.is_ok_and(|stream| stream.is_some()) {
+        return Err(CliError::InUse { path: config.data });
+    }
+    // Before the files are opened, so that a busy port leaves no trace in the data directory.
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
+    let mut stop = Stop::new().map_err(CliError::Runtime)?;
+
+    let mut edge = running::open(config)?;
+    let commands = control::listen(&data.control())?;
+    edge.spawn(control::serve(commands, edge.app.clone()));
+    edge.start_sync();
+    let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
+    tracing::info!("listening on http://{address}, data in {}", data.path().display());
+
+    let (drain, mut drained) = tokio::sync::watch::channel(false);
+    let router = crate::api::router(edge.app.clone());
+    let asked_to_stop = async move {
+        // The sender lives until the end of this function.
+        let _ = drained.wait_for(|stop| *stop).await;
+    };
+    let mut server =
+        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(asked_to_stop).await });
+    tokio::select! {
+        ended = &mut server => tracing::error!(?ended, "the server ended by itself"),
+        () = stop.asked() => {
+            tracing::info!("stopping");
+            drain.send_replace(true);
+            if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+    }
+    // A socket that is left behind is replaced at the next start.
+    let _ = socket::remove_if_there(&data.control());
+    edge.close().await;
+    Ok(())
+}
+
+/// SIGTERM and ctrl-c, listened to from before the first file is opened.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

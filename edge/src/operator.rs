@@ -1,0 +1,134 @@
+//! What the operator of the box may ask, carried out.
+//!
+//! The control socket and the commands perform the same requests here, so that it makes no difference whether an edge
+//! runs. The operator acts as nobody of the tenant: what they decide carries no person.
+
+use rusqlite::{Connection, TransactionBehavior};
+use sync::sqlite::error::StoreError;
+use sync::sqlite::self_state;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::control::{Answer, Request};
+use crate::credential::Credential;
+use crate::data_dir::DataDir;
+use crate::refusal::{Mistake, Refusal};
+use crate::{App, action, conflicts, hub_client, people, sessions, status};
+
+/// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
+pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) {
+    let answer = match request {
+        Request::Status => status::load(&app).await.map_or_else(failed, |status| json(&status)),
+        Request::Sync => sync(&app, &answers).await,
+        Request::Enroll { hub, code } => enroll(&app, &hub, &code).await,
+        Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
+        Request::RestoreConflict(id) => decide(&app, id, Decision::Restore).await,
+        Request::DismissConflict(id) => decide(&app, id, Decision::Dismiss).await,
+    };
+    // Whoever asked may have gone.
+    let _ = answers.send(answer).await;
+}
+
+/// Trades a one-time code for an identity at a hub. Nothing is kept here yet.
+///
+/// # Errors
+/// In words for a person: a wrong or used code, a hub that does not answer, an address that is no hub's.
+pub async fn trade(clock: Clock, hub: &str, code: &str) -> Result<Credential, String> {
+    let hub = hub.trim_end_matches('/');
+    let identity = hub_client::enroll(clock, hub, code).await.map_err(|error| error.to_string())?;
+    Ok(Credential { hub: hub.to_owned(), identity })
+}
+
+/// Takes an identity: keeps the credential, then tells the database and the sync loop.
+pub async fn adopt(app: &App, credential: Credential) -> Answer {
+    let path = DataDir::new(&app.config.data).credential();
+    if let Err(error) = credential.store(&path) {
+        return failed(error);
+    }
+    let Credential { hub, identity } = credential;
+    let (name, tenant, site) = (identity.name.clone(), identity.tenant, identity.site);
+    let work = move |connection: &mut Connection| -> Result<(), StoreError> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self_state::enrolled(&tx, &identity, &hub)?;
+        tx.commit()?;
+        Ok(())
+    };
+    if let Err(error) = app.db.write(work).await {
+        return failed(error);
+    }
+    app.sync.enrolled().await;
+    Answer::Enrolled { name, tenant, site }
+}
+
+async fn enroll(app: &App, hub: &str, code: &str) -> Answer {
+    match app.db.read(|connection| self_state::load(connection)).await {
+        Ok(state) if state.is_enrolled() => {
+            let (name, hub) = (state.edge_name.unwrap_or_default(), state.hub_url.unwrap_or_default());
+            failed(format!("this edge is enrolled already, as {name} at {hub}: give another --data for another edge"))
+        }
+        Ok(_) => match trade(app.clock, hub, code).await {
+            Ok(credential) => adopt(app, credential).await,
+            Err(why) => failed(why),
+        },
+        Err(error) => failed(error),
+    }
+}
+
+/// Exchanges now, and says how far it is on the way.
+async fn sync(app: &App, answers: &mpsc::Sender<Answer>) -> Answer {
+    let mut link = app.sync.watch();
+    let mut shown = link.borrow_and_update().progress;
+    let exchange = app.sync.sync_now();
+    tokio::pin!(exchange);
+    let exchanged = loop {
+        tokio::select! {
+            exchanged = &mut exchange => break exchanged,
+            Ok(()) = link.changed() => {
+                let progress = link.borrow_and_update().progress;
+                if std::mem::replace(&mut shown, progress) != progress {
+                    // A client that reads slowly misses some of it.
+                    let _ = answers.try_send(Answer::Progress(progress));
+                }
+            }
+        }
+    };
+    exchanged.map_or_else(failed, |()| Answer::Done)
+}
+
+async fn token(app: &App, email: String) -> Result<String, Refusal> {
+    let clock = app.clock;
+    let work = move |connection: &mut Connection| -> Result<String, Refusal> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tenant = self_state::load(&tx)?.tenant.ok_or(Refusal::NotEnrolled)?;
+        let unknown = || format!("nobody with an active membership of this tenant has the address {email:?}");
+        let nobody = || Refusal::invalid("email", Mistake::Reference, unknown());
+        let person = people::find_by_email(&tx, tenant, &email)?.ok_or_else(nobody)?;
+        let signed_in = sessions::issue(&tx, clock, person.id)?;
+        tx.commit()?;
+        Ok(signed_in.token)
+    };
+    app.db.write(work).await
+}
+
+#[derive(Clone, Copy)]
+enum Decision {
+    Restore,
+    Dismiss,
+}
+
+async fn decide(app: &App, id: Uuid, decision: Decision) -> Answer {
+    let decided = action::perform_for_operator(app, move |tx, act| match decision {
+        Decision::Restore => conflicts::restore(tx, act, id),
+        Decision::Dismiss => conflicts::dismiss(tx, act, id),
+    });
+    decided.await.map_or_else(failed, |_| Answer::Done)
+}
+
+fn json(status: &impl serde::Serialize) -> Answer {
+    serde_json::to_value(status).map_or_else(failed, Answer::Status)
+}
+
+fn failed(why: impl std::fmt::Display) -> Answer {
+    Answer::Failed(why.to_string())
+}

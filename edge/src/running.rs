@@ -1,0 +1,105 @@
+//! An edge whose files are open in this process: the lock, the writer, the readers, and the sync loop when it is wanted.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use sync::sqlite::error::StoreError;
+use sync::sqlite::{self, self_state};
+use tokio::task::JoinSet;
+
+use crate::App;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::credential::{Credential, CredentialError};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::db::{Db, Writer};
+use crate::sync_handle::{self, SyncPort};
+
+/// How long the last write jobs may take when the edge stops, in milliseconds.
+pub const CLOSE_MS_MAX: u64 = 5_000;
+
+/// An edge whose files are open in this process.
+#[derive(Debug)]
+pub struct Running {
+    /// What its parts share.
+    pub app: App,
+    port: Option<SyncPort>,
+    tasks: JoinSet<()>,
+    writer: Writer,
+    // Dropped last: when the lock is free, nothing of ours writes any more.
+    _lock: Option<File>,
+}
+
+/// Files that cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The writer's thread.
+    #[error("cannot start the database's thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Opens an edge's files: makes what is missing, takes the lock, and migrates the database.
+///
+/// # Errors
+/// [`OpenError`], when another process has them above all.
+pub fn open(config: Config) -> Result<Running, OpenError> {
+    let data = DataDir::new(&config.data);
+    data.create()?;
+    let (mut connection, lock) = sqlite::open(&data.database())?.into_parts();
+    if let Some(credential) = Credential::load(&data.credential())? {
+        take_identity(&mut connection, &credential)?;
+    }
+    let open_reader = || sqlite::open_reader(&data.database()).map_err(OpenError::from);
+    let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
+    let (sync, port) = sync_handle::channel();
+    let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
+    Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
+}
+
+/// Finishes an enrolment that was interrupted between its file and the database.
+fn take_identity(connection: &mut Connection, credential: &Credential) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if !self_state::load(&tx)?.is_enrolled() {
+        self_state::enrolled(&tx, &credential.identity, &credential.hub)?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+impl Running {
+    /// Starts exchanging with the hub. A second call does nothing.
+    pub fn start_sync(&mut self) {
+        if let Some(port) = self.port.take() {
+            self.spawn(crate::sync_loop::run(self.app.clone(), port));
+        }
+    }
+
+    /// Runs a part of the edge until the edge is closed.
+    pub fn spawn(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(part);
+    }
+
+    /// Stops every part, lets the writer finish what it has, and gives the lock back.
+    pub async fn close(self) {
+        let Self { app, port, mut tasks, writer, _lock: lock } = self;
+        tasks.shutdown().await;
+        drop((app, port, tasks));
+        let join = move || writer.join(Duration::from_millis(CLOSE_MS_MAX));
+        if !tokio::task::spawn_blocking(join).await.unwrap_or(false) {
+            tracing::warn!("the last write jobs did not end within {CLOSE_MS_MAX} ms");
+        }
+        drop(lock);
+    }
+}

@@ -1,0 +1,199 @@
+//! Where the hub's settings come from: flags, then the environment, then `.env`, then `hub.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What a hub needs to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens, `address:port`.
+    pub listen: String,
+    /// The central database.
+    pub database: tokio_postgres::Config,
+    /// How many connections to it at most.
+    pub connections: usize,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file that cannot be read.
+    #[error("cannot read {0}: {1}; check the path and its rights")]
+    File(PathBuf, #[source] std::io::Error),
+    /// A file that is no TOML.
+    #[error("{0} is not valid TOML: {1}")]
+    Toml(PathBuf, String),
+    /// A value of another form.
+    #[error("{0} is {1:?}, which is not {2}")]
+    Value(&'static str, String, &'static str),
+}
+
+/// Settings by name, each with where it was found first.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Best first.
+    sources: Vec<BTreeMap<String, String>>,
+}
+
+const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
+const CONNECTIONS: usize = 16;
+const FILE: &str = "hub.toml";
+
+impl Settings {
+    /// Gathers all sources. `flags` are by the names of the environment; `file` is `hub.toml` in `directory` unless it
+    /// was named.
+    ///
+    /// # Errors
+    /// A named file that is missing, and any file that cannot be read or is malformed.
+    pub fn gather(
+        flags: impl IntoIterator<Item = (&'static str, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        directory: &Path,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let dotenv = read(&directory.join(".env"))?.map(|text| parse_dotenv(&text)).unwrap_or_default();
+        let path = file.map_or_else(|| directory.join(FILE), Path::to_path_buf);
+        let toml = match read(&path)? {
+            Some(text) => parse_toml(&path, &text)?,
+            None if file.is_some() => return Err(ConfigError::File(path, std::io::ErrorKind::NotFound.into())),
+            None => BTreeMap::new(),
+        };
+        Ok(Self { sources: vec![flags, environment, dotenv, toml] })
+    }
+
+    /// A setting by its name in the environment.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.sources.iter().find_map(|source| source.get(name)).map(String::as_str)
+    }
+
+    /// How to reach the central database. The best source that says anything of it decides between DATABASE_URL and the
+    /// single parts.
+    pub fn database(&self) -> Result<tokio_postgres::Config, ConfigError> {
+        let names = |source: &&BTreeMap<String, String>| {
+            source.contains_key("DATABASE_URL") || DATABASE_PARTS.iter().any(|part| source.contains_key(*part))
+        };
+        if let Some(url) = self.sources.iter().find(names).and_then(|source| source.get("DATABASE_URL")) {
+            let wrong = || ConfigError::Value("DATABASE_URL", without_password(url), "a PostgreSQL URL");
+            return url.parse().map_err(|_| wrong());
+        }
+        let mut database = tokio_postgres::Config::new();
+        let port = self.value("DB_PORT").unwrap_or("5432");
+        let wrong = || ConfigError::Value("DB_PORT", port.to_owned(), "a port number");
+        database
+            .host(self.value("DB_HOST").unwrap_or("127.0.0.1"))
+            .port(port.parse().map_err(|_| wrong())?)
+            .user(self.value("DB_USER").unwrap_or("postgres"))
+            .dbname(self.value("DB_NAME").unwrap_or("waystation"))
+            .keepalives_idle(Duration::from_secs(60));
+        if let Some(password) = self.value("DB_PASSWORD") {
+            database.password(password);
+        }
+        Ok(database)
+    }
+
+    /// Everything that serving needs.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let connections = match self.value("HUB_CONNECTIONS") {
+            None => CONNECTIONS,
+            Some(text) => {
+                let wrong = || ConfigError::Value("HUB_CONNECTIONS", text.to_owned(), "a number from 2 to 1000");
+                text.parse().ok().filter(|number| (2..=1000).contains(number)).ok_or_else(wrong)?
+            }
+        };
+        let listen = self.value("HUB_LISTEN").unwrap_or("127.0.0.1:7400").to_owned();
+        Ok(Config { listen, database: self.database()?, connections })
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigError::File(path.to_path_buf(), error)),
+    }
+}
+
+/// `NAME=value` lines, with `export `, quotes and comments as shells have them.
+fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
+    let line = |line: &str| {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
+        let value = value.trim();
+        let quoted = |quote| value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote));
+        let bare = || value.split(" #").next().unwrap_or_default().trim_end();
+        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(bare);
+        Some((name.trim().to_owned(), value.to_owned())).filter(|(_, value)| !value.is_empty())
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// `listen`, `connections`, `database_url`, `db_host` and so on.
+fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    let refuse = |message: String| ConfigError::Toml(path.to_path_buf(), message.lines().collect::<Vec<_>>().join(" "));
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| refuse(error.message().to_owned()))?;
+    let setting = |(name, value): (String, toml::Value)| {
+        let name = match name.as_str() {
+            "listen" | "connections" => format!("HUB_{}", name.to_uppercase()),
+            _ => name.to_uppercase(),
+        };
+        match value {
+            toml::Value::String(text) => Ok((name, text)),
+            toml::Value::Integer(number) => Ok((name, number.to_string())),
+            _ => Err(refuse(format!("{} has to be a text or a number", name.to_lowercase()))),
+        }
+    };
+    table.into_iter().map(setting).collect()
+}
+
+/// An address for messages; what stands before the last `@` may hold a password.
+fn without_password(url: &str) -> String {
+    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, rest)| format!("...@{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(sources: [&[(&str, &str)]; 4]) -> Settings {
+        let own = |source: &[(&str, &str)]| {
+            source.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        Settings { sources: sources.into_iter().map(own).collect() }
+    }
+
+    #[test]
+    fn the_best_source_wins() {
+        let all = settings([
+            &[("HUB_LISTEN", "flag")],
+            &[("HUB_LISTEN", "environment"), ("DB_NAME", "environment")],
+            &[("DATABASE_URL", "postgres://somebody@elsewhere/dotenv")],
+            &[("HUB_CONNECTIONS", "7"), ("DB_HOST", "toml")],
+        ]);
+        let config = all.config().unwrap();
+        assert_eq!((config.listen.as_str(), config.connections), ("flag", 7));
+        assert_eq!(config.database.get_dbname(), Some("environment"));
+        assert_eq!(config.database.get_hosts(), [tokio_postgres::config::Host::Tcp("toml".to_owned())]);
+    }
+
+    #[test]
+    fn a_dotenv_is_read_as_shells_do() {
+        let parsed = parse_dotenv("# comment\nexport A=1\nB=\"two # words\" \nC='3'\nD=4 # four\nE=\nnonsense\n");
+        let expected = [("A", "1"), ("B", "two # words"), ("C", "3"), ("D", "4")];
+        assert_eq!(parsed, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_setting_and_hides_the_password() {
+        let wrong = settings([&[], &[("DATABASE_URL", "nonsense://me:secret@host/db")], &[], &[]]).database();
+        let message = wrong.unwrap_err().to_string();
+        assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+        assert!(settings([&[], &[("DB_PORT", "x")], &[], &[]]).database().is_err());
+        assert!(settings([&[], &[("HUB_CONNECTIONS", "1")], &[], &[]]).config().is_err());
+    }
+}

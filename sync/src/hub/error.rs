@@ -1,0 +1,151 @@
+//! What can go wrong at the hub's border, and what is said about it.
+//!
+//! The peer gets a stable code and a sentence; the cause of what is not its fault is logged here, once.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use deadpool_postgres::PoolError;
+use thiserror::Error;
+
+use crate::pg::StoreError;
+use crate::pg::batch::BatchError;
+use crate::wire::problem::{PROBLEM_JSON, Problem};
+use crate::wire::stream::StreamError;
+
+/// How long a peer should wait before it asks again, in seconds.
+const RETRY_S: u64 = 1;
+
+/// A request that is not answered with what it asked for.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No credential, or one that is nobody's.
+    #[error("the credential is not known here; enroll the edge again")]
+    Unauthorized,
+    /// The edge's credential was revoked.
+    #[error("the edge {0} was revoked; ask the operator of the hub")]
+    Revoked(String),
+    /// The code is nobody's.
+    #[error("the enrolment code is not known; check for typing errors, or issue another one with `hub edge enroll`")]
+    UnknownCode,
+    /// The code was used.
+    #[error("the enrolment code was used before; issue another one with `hub edge enroll`")]
+    UsedCode,
+    /// The code's time is over.
+    #[error("the enrolment code has expired; issue another one with `hub edge enroll`")]
+    ExpiredCode,
+    /// The name belongs to another edge by now.
+    #[error("another edge is named {0} by now; issue a code for another name with `hub edge enroll`")]
+    NameTaken(String),
+    /// Another version of the protocol, or none.
+    #[error("this hub speaks sync-protocol {supported} with a sync-nonce, the request says {0:?}", supported = crate::wire::message::PROTOCOL)]
+    Protocol(String),
+    /// Another type of body.
+    #[error("the body has to be {expected}", expected = crate::wire::message::NDJSON)]
+    MediaType,
+    /// A body beyond the limits.
+    #[error("{0}")]
+    TooLarge(String),
+    /// A body that is cut or not understood.
+    #[error("{0}")]
+    Message(String),
+    /// The fence token is not the edge's.
+    #[error("the fence token is not the one that this edge should hold; say hello")]
+    Fence,
+    /// A version claims what its pusher cannot have written.
+    #[error("the push is refused: {0}")]
+    Forged(String),
+    /// The database is away or busy.
+    #[error("the central database is not available at the moment")]
+    Database(#[source] StoreError),
+    /// No connection to the database is to be had.
+    #[error("the central database is not reachable at the moment")]
+    Pool(#[source] PoolError),
+    /// The operating system has no randomness.
+    #[error("the hub cannot draw random numbers")]
+    Random(#[source] getrandom::Error),
+    /// An answer could not be put together.
+    #[error("the hub could not put its answer together")]
+    Answer(#[source] StreamError),
+}
+
+impl Error {
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Revoked(_) => (StatusCode::FORBIDDEN, "revoked"),
+            Self::UnknownCode => (StatusCode::UNAUTHORIZED, "unknown_code"),
+            Self::UsedCode => (StatusCode::GONE, "used_code"),
+            Self::ExpiredCode => (StatusCode::GONE, "expired_code"),
+            Self::NameTaken(_) => (StatusCode::CONFLICT, "name_taken"),
+            Self::Protocol(_) => (StatusCode::BAD_REQUEST, "bad_protocol"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Message(_) => (StatusCode::BAD_REQUEST, "bad_message"),
+            Self::Fence => (StatusCode::CONFLICT, "fence"),
+            Self::Forged(_) => (StatusCode::UNPROCESSABLE_ENTITY, "forged_version"),
+            Self::Database(error) if !error.is_retryable() => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Random(_) | Self::Answer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Database(_) | Self::Pool(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status();
+        if status.is_server_error() {
+            tracing::warn!(code, cause = causes(&self), "request failed");
+        }
+        let title = status.canonical_reason().unwrap_or("error");
+        let problem = Problem::new(status.as_u16(), title, code, self.to_string());
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_S));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error)
+    }
+}
+
+impl From<getrandom::Error> for Error {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error)
+    }
+}
+
+impl From<StreamError> for Error {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::TooLarge => Self::TooLarge(error.to_string()),
+            StreamError::Compression(_) | StreamError::Line { .. } => Self::Message(error.to_string()),
+        }
+    }
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Stream(error) => error.into(),
+            BatchError::Rows(_) => Self::TooLarge(error.to_string()),
+            BatchError::Shape(_) => Self::Message(error.to_string()),
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\n', " ")
+}

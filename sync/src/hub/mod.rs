@@ -1,0 +1,95 @@
+//! The hub: HTTP before the central database. It keeps no state of its own, so any number of them can work on one
+//! database.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod edge_auth;
+pub mod error;
+mod health_routes;
+mod run;
+mod sync_routes;
+mod wake;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use deadpool_postgres::{BuildError, Pool};
+use std::future::Future;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::pg::connection;
+
+pub use config::Config;
+
+/// The newest schema of an edge that this hub understands, by the number of its last migration. An edge that is newer
+/// may have registers that the catalog here lacks.
+pub const EDGE_SCHEMA_MAX: u32 = 3;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Hub {
+    pool: Pool,
+    wake: wake::Wake,
+    stop: watch::Receiver<bool>,
+}
+
+/// Every route.
+pub fn router(hub: Hub) -> Router {
+    let sync = Router::new()
+        .route("/enroll", post(sync_routes::enroll))
+        .route("/hello", post(sync_routes::hello))
+        .route("/push", post(sync_routes::push))
+        .route("/pull", post(sync_routes::pull))
+        .layer(from_fn(sync_routes::speak));
+    Router::new()
+        .nest("/sync/v1", sync)
+        .route("/healthz", get(health_routes::healthz))
+        .route("/readyz", get(health_routes::readyz))
+        .with_state(hub)
+}
+
+/// A hub cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The pool of connections cannot be built.
+    #[error("the pool of database connections cannot be built")]
+    Pool(#[from] BuildError),
+    /// The listener failed.
+    #[error("the listener failed")]
+    Listener(#[from] std::io::Error),
+}
+
+/// Serves until `shutdown` resolves, then answers what is under way and returns. Waiting pulls are answered at once.
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let pool = connection::pool(&config.database, config.connections)?;
+    let (stop, stopped) = watch::channel(false);
+    let hub = Hub { pool: pool.clone(), wake: wake::Wake::default(), stop: stopped };
+    let poll = tokio::spawn(hub.wake.clone().poll(pool.clone()));
+    let ending = async move {
+        shutdown.await;
+        // Nobody is left to be told when every receiver is gone.
+        let _ = stop.send(true);
+    };
+    let served = axum::serve(listener, router(hub)).with_graceful_shutdown(ending).await;
+    poll.abort();
+    pool.close();
+    Ok(served?)
+}
+
+impl Hub {
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    async fn stopping(&self) {
+        let mut stop = self.stop.clone();
+        // An error means that the sender is gone, and with it the server.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}

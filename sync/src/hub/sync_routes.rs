@@ -1,0 +1,248 @@
+//! The protocol's routes: read a body, ask `pg`, write a body. Nothing is decided here but who is told what.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use super::{EDGE_SCHEMA_MAX, Hub, clock, edge_auth};
+use crate::merge::ids::ReplicaId;
+use crate::merge::limits::{LONG_POLL_MS, PUSH_BYTES_MAX};
+use crate::pg::apply::{self, Moment, Receipt};
+use crate::pg::cursor::{self, Cursor, Snapshot};
+use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
+use crate::pg::{batch, feed, ledger};
+use crate::wire::message::{
+    Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd, PullLine, Verdict,
+    Welcome,
+};
+use crate::wire::stream::{self, Writer};
+
+/// The longest nonce that is echoed, in bytes.
+const NONCE_BYTES_MAX: usize = 200;
+
+/// Checks what every request carries and echoes the nonce, so that no captive portal is taken for a hub.
+pub(super) async fn speak(request: Request, next: Next) -> Response {
+    let nonce = request.headers().get(NONCE_HEADER).filter(|nonce| nonce.len() <= NONCE_BYTES_MAX).cloned();
+    let mut response = match check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    response.headers_mut().insert(PROTOCOL_HEADER, HeaderValue::from(PROTOCOL));
+    if let Some(nonce) = nonce {
+        response.headers_mut().insert(NONCE_HEADER, nonce);
+    }
+    response
+}
+
+fn check(headers: &HeaderMap) -> Result<(), Error> {
+    let said = headers.get(PROTOCOL_HEADER).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    if said != PROTOCOL.to_string() || !headers.contains_key(NONCE_HEADER) {
+        return Err(Error::Protocol(said.chars().take(40).collect()));
+    }
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if media_type.split(';').next().map(str::trim) != Some(NDJSON) {
+        return Err(Error::MediaType);
+    }
+    Ok(())
+}
+
+/// `POST /sync/v1/enroll`: a one-time code for an identity.
+pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
+    let enroll: Enroll = read_one(body).await?;
+    let (edge, token) = (clock::id(), clock::random::<16>()?);
+    let credential = edge_auth::credential(edge, clock::random()?);
+    let (code_hash, credential_hash) =
+        (edge_auth::hash(&edge_auth::normal_code(&enroll.code)), edge_auth::hash(&credential));
+    let new = NewEdge { id: edge, credential_hash: &credential_hash, token: &token };
+    let mut client = hub.pool.get().await?;
+    let edge = match edges::enroll(&mut client, &code_hash, new).await? {
+        Enrolling::Enrolled(edge) => *edge,
+        Enrolling::Unknown => return Err(Error::UnknownCode),
+        Enrolling::Used => return Err(Error::UsedCode),
+        Enrolling::Expired => return Err(Error::ExpiredCode),
+        Enrolling::NameTaken(name) => return Err(Error::NameTaken(name)),
+    };
+    tracing::info!(edge = edge.name, replica = edge.replica.0, "edge enrolled");
+    answer_one(&Enrolled {
+        edge: edge.id,
+        name: edge.name,
+        replica: edge.replica.0,
+        credential,
+        tenant: edge.tenant,
+        site: edge.site,
+        fence: edge.fence,
+    })
+}
+
+/// `POST /sync/v1/hello`: begins a session.
+pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+    let hello: Hello = read_one(body).await?;
+    let client = hub.pool.get().await?;
+    let edge = edge_auth::authenticate(&client, &headers).await?;
+    let now_ms = clock::unix_ms();
+    let own = edges::replicas(&**client, edge.id).await?;
+    let cursor = hub.open(&client, &edge, hello.cursor.as_deref()).await?;
+    let present = feed::snapshot_of(&**client).await?;
+    let verdict = verdict(&edge, &own, &hello, cursor.as_ref(), &present);
+    let offset_ms = i64::try_from(hello.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
+    let seq = if verdict == Verdict::Ok { hello.seq } else { 0 };
+    edges::greet(&**client, edge.id, seq, (&hello.app_version, hello.schema), offset_ms).await?;
+    edges::report(&**client, edge.id, &hello.report).await?;
+    if verdict != Verdict::Ok {
+        tracing::warn!(edge = edge.name, ?verdict, "a session was refused");
+    }
+    answer_one(&Welcome {
+        verdict,
+        unix_ms: now_ms,
+        directory: edges::directory(&**client, edge.tenant).await?,
+        app_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// Whether the edge's history continues what the hub knows of it, and the other way round. `cursor` is `None` for one
+/// that this hub did not seal.
+fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor>, present: &Snapshot) -> Verdict {
+    if hello.schema > EDGE_SCHEMA_MAX {
+        return Verdict::UpgradeHub;
+    }
+    let ahead = |cursor: &Cursor| cursor.start.as_ref().is_some_and(|start| start.xmax > present.xmax);
+    if cursor.is_none_or(ahead) || hello.fence.count > edge.fence.count || !own.contains(&ReplicaId(hello.replica)) {
+        return Verdict::Reconcile;
+    }
+    let lost_answer = hello.in_flight.is_some()
+        && hello.in_flight == edge.last_batch
+        && hello.fence.count + 1 == edge.fence.count
+        && edge.fence_before.as_deref() == Some(&hello.fence.token);
+    if ReplicaId(hello.replica) != edge.replica
+        || hello.seq < edge.high_seq
+        || hello.fence != edge.fence && !lost_answer
+    {
+        return Verdict::Reidentify;
+    }
+    Verdict::Ok
+}
+
+/// `POST /sync/v1/push`: writes of an edge.
+pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+    // The body is here and parsed before anything is locked: a slow sender holds nothing.
+    let body = read(body).await?;
+    let mut client = hub.pool.get().await?;
+    let edge = edge_auth::authenticate(&client, &headers).await?;
+    let batch = batch::parse(&body)?;
+    let moment = Moment { unix_ms: clock::unix_ms(), token: clock::random()? };
+    let body = match apply::push(&mut client, edge.id, &batch, &moment).await? {
+        Receipt::Answered(body) => body,
+        Receipt::Fenced => return Err(Error::Fence),
+        Receipt::Revoked => return Err(Error::Revoked(edge.name)),
+        Receipt::Forged(what) => return Err(Error::Forged(what)),
+    };
+    hub.wake.wake(edge.tenant);
+    Ok(answer(body))
+}
+
+/// `POST /sync/v1/pull`: what the edge has not seen. Waits for something if it may.
+pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+    let pull: Pull = read_one(body).await?;
+    let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
+    let (edge, cursor) = {
+        let client = hub.pool.get().await?;
+        let edge = edge_auth::authenticate(&client, &headers).await?;
+        if ReplicaId(pull.replica) != edge.replica {
+            return Err(Error::Fence);
+        }
+        let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
+        let cursor = hub.open(&client, &edge, pull.cursor.as_deref()).await?.ok_or_else(unknown)?;
+        edges::report(&**client, edge.id, &pull.report).await?;
+        if let Some(start) = &cursor.start {
+            edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
+        }
+        (edge, cursor)
+    };
+    let mut woken = hub.wake.subscribe(edge.tenant);
+    loop {
+        woken.mark_unchanged();
+        let page = hub.page(&edge, &cursor).await?;
+        let more_to_wait = page.lines.is_empty() && page.complete && clock::instant() < until;
+        if !more_to_wait || hub.is_stopping() {
+            return answer_page(&hub, &edge, page).await;
+        }
+        tokio::select! {
+            _ = woken.changed() => {}
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = hub.stopping() => {}
+        }
+    }
+}
+
+async fn answer_page(hub: &Hub, edge: &Edge, page: feed::Page) -> Result<Response, Error> {
+    let mut writer = Writer::default();
+    writer
+        .line(&PullLine::Page(Page { unix_ms: clock::unix_ms(), rows_total: page.rows_total, replicas: page.replicas }))
+        .map_err(Error::Answer)?;
+    for line in &page.lines {
+        writer.line(line).map_err(Error::Answer)?;
+    }
+    let cursor = hub.seal(edge, &page.cursor).await?;
+    let end = PullEnd { lines: page.lines.len() as u64, cursor, complete: page.complete };
+    writer.line(&PullLine::End(end)).map_err(Error::Answer)?;
+    Ok(answer(writer.finish().map_err(Error::Answer)?))
+}
+
+impl Hub {
+    /// The feed's next page. Rows that cannot be sent are listed for the operators and stop nothing.
+    async fn page(&self, edge: &Edge, cursor: &Cursor) -> Result<feed::Page, Error> {
+        let mut client = self.pool.get().await?;
+        let page = feed::page(&mut client, edge, cursor).await?;
+        if !page.unsendable.is_empty() {
+            ledger::quarantine(&**client, edge.tenant, &page.unsendable).await?;
+        }
+        Ok(page)
+    }
+
+    /// An edge's cursor; `None` for one that this hub did not give to it.
+    async fn open(
+        &self,
+        client: &tokio_postgres::Client,
+        edge: &Edge,
+        sealed: Option<&str>,
+    ) -> Result<Option<Cursor>, Error> {
+        let Some(sealed) = sealed else { return Ok(Some(Cursor::default())) };
+        let key = feed::seal_key(client).await?;
+        Ok(cursor::open(sealed, &key, edge.id).ok())
+    }
+
+    async fn seal(&self, edge: &Edge, cursor: &Cursor) -> Result<String, Error> {
+        let client = self.pool.get().await?;
+        let key = feed::seal_key(&**client).await?;
+        let sealed = cursor::seal(cursor, &key, edge.id, clock::random()?);
+        sealed.map_err(|error| Error::Message(error.to_string()))
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Error> {
+    to_bytes(body, PUSH_BYTES_MAX).await.map_err(|error| {
+        let causes = super::error::causes(&error);
+        match causes.contains("length limit") {
+            true => Error::TooLarge(format!("the body has more than {PUSH_BYTES_MAX} bytes; send it in parts")),
+            false => Error::Message(format!("the body broke off: {causes}")),
+        }
+    })
+}
+
+async fn read_one<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+    Ok(stream::read_one(&read(body).await?)?)
+}
+
+fn answer_one<T: serde::Serialize>(message: &T) -> Result<Response, Error> {
+    Ok(answer(stream::write_one(message).map_err(Error::Answer)?))
+}
+
+fn answer(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
+}

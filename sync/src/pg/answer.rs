@@ -1,0 +1,158 @@
+//! What a push leaves behind beside its rows, and what its sender is told.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Transaction;
+use uuid::Uuid;
+
+use super::apply::{Fate, Moment, Work};
+use super::batch::{self, Incoming};
+use super::bisect::Written;
+use super::candidates::Candidate;
+use super::error::StoreError;
+use super::ledger::{self, Refused};
+use super::refusal::Failure;
+use super::versions;
+use crate::catalog;
+use crate::merge::plan::Clamp;
+use crate::merge::vector::Vector;
+use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
+use crate::wire::stream::Writer;
+use crate::wire::version::VectorText;
+
+/// Everything that a push leaves beside the rows: fates, conflicts, quarantine, audit records.
+pub(super) async fn settle(
+    tx: &mut Transaction<'_>,
+    work: &mut Work<'_>,
+    candidates: &[Candidate],
+    written: Written,
+) -> Result<(), StoreError> {
+    let mut conflicts = work.batch.conflicts.clone();
+    for done in written.done {
+        work.fates.insert(done.index, Fate::Taken(done.version.version.vv.clone(), done.exact));
+        conflicts.extend(done.conflicts);
+    }
+    for (failed, failure) in written.failed {
+        let fate = match failure {
+            Failure::Busy => Fate::Busy,
+            Failure::Refused(refusal) => Fate::Refused(refusal),
+        };
+        work.fates.insert(failed.index, fate);
+    }
+    ledger::record(tx, work.edge.tenant, &conflicts).await?;
+    let mut refused: Vec<Refused> = work.fates.iter().filter_map(|(index, fate)| work.refused(*index, fate)).collect();
+    refused.extend(work.batch.strange.iter().map(|strange| work.refused_strange(strange)));
+    refused.extend(audit(tx, work).await?);
+    ledger::quarantine(tx, work.edge.tenant, &refused).await?;
+    let taken = candidates.iter().filter(|one| matches!(work.fates.get(&one.index), Some(Fate::Taken(..))));
+    let (tables, ids): (Vec<i16>, Vec<Uuid>) = taken.map(|one| (versions::number(one.table.id), one.id.0)).unzip();
+    ledger::supersede(tx, work.edge.id, &tables, &ids).await
+}
+
+impl Work<'_> {
+    fn refused(&self, index: usize, fate: &Fate) -> Option<Refused> {
+        let (Fate::Refused(refusal), Some(incoming)) = (fate, self.batch.rows.get(index)) else { return None };
+        let table = catalog::by_name(&incoming.row.table).map_or(0, |table| versions::number(table.id));
+        Some(Refused {
+            edge: Some((self.edge.id, self.edge.replica)),
+            table,
+            row: incoming.row.id,
+            seq: incoming.row.vv.0.seen(self.edge.replica),
+            code: refusal.code.to_owned(),
+            reason: refusal.reason.clone(),
+            payload: incoming.payload(),
+        })
+    }
+}
+
+/// Stores the audit records; those that cannot be stored are kept as refused.
+async fn audit(tx: &mut Transaction<'_>, work: &Work<'_>) -> Result<Vec<Refused>, StoreError> {
+    let mut refused = Vec::new();
+    let mut units = vec![work.batch.audits.iter().collect::<Vec<_>>()];
+    while let Some(mut unit) = units.pop() {
+        if unit.is_empty() {
+            continue;
+        }
+        let savepoint = tx.savepoint("audit").await?;
+        match ledger::audit(&savepoint, work.edge.tenant, &unit).await {
+            Ok(()) => savepoint.commit().await?,
+            Err(error @ (StoreError::Unreachable(_) | StoreError::Schema(_))) => return Err(error),
+            Err(error) if unit.len() == 1 => {
+                savepoint.rollback().await?;
+                refused.extend(unit.iter().map(|record| work.refused_audit(record, &error)));
+            }
+            Err(_) => {
+                savepoint.rollback().await?;
+                let second = unit.split_off(unit.len() / 2);
+                units.extend([second, unit]);
+            }
+        }
+    }
+    Ok(refused)
+}
+
+impl Work<'_> {
+    fn refused_strange(&self, strange: &batch::Strange) -> Refused {
+        Refused {
+            edge: Some((self.edge.id, self.edge.replica)),
+            table: 0,
+            row: strange.row,
+            seq: 0,
+            code: "bad_conflict".to_owned(),
+            reason: strange.reason.clone(),
+            payload: strange.payload.clone(),
+        }
+    }
+
+    fn refused_audit(&self, record: &Audit, error: &StoreError) -> Refused {
+        Refused {
+            edge: Some((self.edge.id, self.edge.replica)),
+            table: 0,
+            row: record.id,
+            seq: 0,
+            code: "bad_audit".to_owned(),
+            reason: error.to_string(),
+            payload: batch::payload(record),
+        }
+    }
+}
+
+pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment) -> Vec<u8> {
+    let mut clamps: BTreeMap<usize, &[Clamp]> = BTreeMap::new();
+    clamps.extend(candidates.iter().map(|candidate| (candidate.index, candidate.clamps.as_slice())));
+    let token = moment.token.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fence = Fence { count: work.edge.fence.count + 1, token };
+    let mut writer = Writer::default();
+    let head = PushedLine::Batch(Pushed { id: work.batch.id, fence, unix_ms: moment.unix_ms });
+    let lines = work.batch.rows.iter().enumerate().map(|(index, incoming)| {
+        let fate = work.fates.get(&index).unwrap_or(&Fate::Busy);
+        PushedLine::Row(row_answer(incoming, fate, clamps.get(&index).copied().unwrap_or_default()))
+    });
+    let end = PushedLine::End(work.batch.rows.len() as u64);
+    for line in std::iter::once(head).chain(lines).chain(std::iter::once(end)) {
+        // Our own messages have no map with keys that JSON cannot hold, which is all that serialising can fail at.
+        let _ = writer.line(&line);
+    }
+    writer.finish().unwrap_or_default()
+}
+
+fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
+    let (outcome, vv, refusal) = match fate {
+        Fate::Taken(vv, true) => (Outcome::Accepted, vv.clone(), None),
+        Fate::Taken(vv, false) => (Outcome::Merged, vv.clone(), None),
+        Fate::Busy => (Outcome::Busy, Vector::default(), None),
+        Fate::NeedFull => (Outcome::NeedFull, Vector::default(), None),
+        Fate::Refused(refusal) => (Outcome::Quarantined, Vector::default(), Some(refusal)),
+    };
+    let taken = matches!(fate, Fate::Taken(..));
+    let clamps = clamps.iter().filter(|_| taken).map(|clamp| (clamp.replica.0, clamp.seq, clamp.hlc.0));
+    RowAnswer {
+        table: incoming.row.table.clone(),
+        id: incoming.row.id,
+        outcome,
+        vv: VectorText(vv),
+        clamps: clamps.collect(),
+        code: refusal.map(|refusal| refusal.code.to_owned()),
+        reason: refusal.map(|refusal| refusal.reason.clone()),
+    }
+}

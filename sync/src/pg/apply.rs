@@ -1,0 +1,250 @@
+//! One push, in one transaction: lock, look, plan, write, answer.
+//!
+//! Who wins is decided by `merge::plan` alone. What this file adds is that nobody is waited for (a row that somebody
+//! else holds is answered `busy`), that one bad row stops no other, and that a batch has its effect once: the answer is
+//! stored with it and the fence token rotated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::{Client, Transaction};
+use uuid::Uuid;
+
+use super::batch::{Batch, Refusal};
+use super::bisect::Planned;
+use super::candidates::{Candidate, centre_dot, look};
+use super::edges::{self, Edge};
+use super::error::StoreError;
+use super::{answer, parents, references, refusal, rows, versions};
+use crate::merge::conflict::Conflict;
+use crate::merge::ids::ReplicaId;
+use crate::merge::plan::{Forgery, PushPlan, plan_push};
+use crate::merge::value::{Value, Values};
+use crate::merge::vector::Vector;
+use crate::merge::version::{Row, Version};
+use crate::wire::message::Fence;
+
+/// How long a push waits for a lock, in milliseconds: shorter than PostgreSQL's `deadlock_timeout` of a second, so
+/// that it is always the push that gives way.
+pub const LOCK_MS_MAX: u64 = 100;
+
+/// What the caller's clock and random source say.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Now, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// The next fence token.
+    pub token: [u8; 16],
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub enum Receipt {
+    /// The answer's body, ready to send.
+    Answered(Vec<u8>),
+    /// The fence token is not the edge's: nothing was changed.
+    Fenced,
+    /// The credential was revoked: nothing was changed.
+    Revoked,
+    /// A version claims what its pusher cannot have written: nothing was changed.
+    Forged(String),
+}
+
+/// Takes a push.
+pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Moment) -> Result<Receipt, StoreError> {
+    let mut tx = client.transaction().await?;
+    bound_waits(&tx).await?;
+    let Some(edge) = edges::lock(&tx, edge_id).await? else { return Ok(Receipt::Revoked) };
+    if edge.revoked {
+        return Ok(Receipt::Revoked);
+    }
+    match admit(&edge, batch) {
+        Admission::Next => {}
+        Admission::Repeated(answer) => return Ok(Receipt::Answered(answer)),
+        Admission::Stale => return Ok(Receipt::Fenced),
+    }
+    begin_apply(&tx).await?;
+    let own = edges::replicas(&tx, edge.id).await?;
+    let centre = versions::centre(&tx).await?;
+    let mut work = Work { edge: &edge, own, centre, batch, now_ms: moment.unix_ms, fates: BTreeMap::new() };
+    let candidates = look(&tx, &mut work).await?;
+    let planned = match plan(&tx, &mut work, &candidates).await? {
+        Ok(planned) => planned,
+        Err(forgery) => return Ok(Receipt::Forged(forgery)),
+    };
+    let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
+    answer::settle(&mut tx, &mut work, &candidates, written).await?;
+    let answer = answer::answer(&work, &candidates, moment);
+    let done = (batch.id, batch.hash.as_slice(), batch.high_seq);
+    edges::acknowledge_push(&tx, edge.id, done, &moment.token, &answer).await?;
+    tx.commit().await?;
+    Ok(Receipt::Answered(answer))
+}
+
+enum Admission {
+    Next,
+    Repeated(Vec<u8>),
+    Stale,
+}
+
+/// Whether the batch continues what the hub knows of the edge. The same batch with the token before is a lost answer.
+fn admit(edge: &Edge, batch: &Batch) -> Admission {
+    if batch.replica != edge.replica {
+        return Admission::Stale;
+    }
+    if batch.fence == edge.fence {
+        return Admission::Next;
+    }
+    let before = edge.fence_before.clone().map(|token| Fence { count: edge.fence.count.wrapping_sub(1), token });
+    let same = edge.last_batch == Some(batch.id) && edge.last_batch_hash.as_deref() == Some(batch.hash.as_slice());
+    match &edge.last_answer {
+        Some(answer) if same && before.as_ref() == Some(&batch.fence) => Admission::Repeated(answer.clone()),
+        _ => Admission::Stale,
+    }
+}
+
+pub(super) struct Work<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) own: Vec<ReplicaId>,
+    pub(super) centre: ReplicaId,
+    pub(super) batch: &'a Batch,
+    pub(super) now_ms: u64,
+    /// By place in the batch.
+    pub(super) fates: BTreeMap<usize, Fate>,
+}
+
+pub(super) enum Fate {
+    /// The hub's vector afterwards, and whether it is now as the edge has it.
+    Taken(Vector, bool),
+    Busy,
+    NeedFull,
+    Refused(Refusal),
+}
+
+/// Plans every candidate; the outer error is the store's, the inner one a forgery.
+async fn plan(
+    tx: &Transaction<'_>,
+    work: &mut Work<'_>,
+    candidates: &[Candidate],
+) -> Result<Result<Vec<Planned>, String>, StoreError> {
+    let mut planned = Vec::new();
+    for candidate in candidates {
+        match decide(candidate, candidate.known.as_ref(), &work.own) {
+            PushPlan::Known => {
+                let version = candidate.known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
+                let exact = version == candidate.push.version;
+                work.fates.insert(candidate.index, Fate::Taken(version.vv, exact));
+            }
+            PushPlan::NeedFull => {
+                work.fates.insert(candidate.index, Fate::NeedFull);
+            }
+            PushPlan::Store { row, conflicts, exact } => {
+                planned.push(candidate.planned(work, row, conflicts, exact));
+            }
+            PushPlan::Gone { conflicts } => {
+                let row = tombstone(tx, work, candidate).await?;
+                planned.push(candidate.planned(work, row, conflicts, false));
+            }
+            PushPlan::Refused(forgery) => return Ok(Err(candidate.forged(forgery))),
+        }
+    }
+    refuse_foreign(tx, work, candidates, planned).await.map(Ok)
+}
+
+pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {
+    plan_push(candidate.table.id, candidate.id, known, &candidate.push, own, &candidate.table.quiet())
+}
+
+impl Candidate {
+    pub(super) fn planned(&self, work: &Work<'_>, row: Row, conflicts: Vec<Conflict>, exact: bool) -> Planned {
+        let exact = exact && self.clamps.is_empty();
+        let dead = !row.version.is_alive();
+        let last = || match row.values.is_empty() {
+            true => "{}".to_owned(),
+            false => rows::json(self.table, self.id, &row.values),
+        };
+        let version = versions::Write {
+            table: self.table.id,
+            id: self.id,
+            version: row.version.clone(),
+            echo_of: exact.then_some(work.edge.replica),
+            last_row: dead.then(last),
+        };
+        let before = self.before.clone();
+        Planned { index: self.index, table: self.table, version, row, before, conflicts, exact }
+    }
+
+    pub(super) fn forged(&self, forgery: Forgery) -> String {
+        let what = match forgery {
+            Forgery::ForeignDot => "names a write by a replica that is not the pusher's",
+            Forgery::DotOutsideVector => "has a dot that its own vector does not cover",
+            Forgery::MissingValue => "has a new dot without its value",
+        };
+        format!("{} {} {what}", self.table.name, self.id)
+    }
+}
+
+/// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
+async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate) -> Result<Row, StoreError> {
+    let directory: BTreeSet<u32> =
+        edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
+    let pushed = &candidate.push.version;
+    let seen: Vector = pushed.vv.iter().filter(|(replica, _)| directory.contains(&replica.0)).collect();
+    let dot = centre_dot(tx, work, pushed.hlc()).await?;
+    let mut version = Version { vv: seen, ..Version::default() };
+    version.dots.default = Some(dot);
+    version.delete(dot);
+    Ok(Row { version, values: Values::new() })
+}
+
+/// Takes out what would reach into another tenant, by its own tenant or by its assignee; sites and devices are checked by
+/// composite keys. What the push does not change is not asked about: people leave, and their work keeps their name.
+async fn refuse_foreign(
+    tx: &Transaction<'_>,
+    work: &mut Work<'_>,
+    candidates: &[Candidate],
+    planned: Vec<Planned>,
+) -> Result<Vec<Planned>, StoreError> {
+    let assignee = |planned: &Planned| match planned.row.values.get("user_id") {
+        Some(Value::Text(user)) if planned.row.version.is_alive() => Uuid::try_parse(user).ok(),
+        _ => None,
+    };
+    let known = |index: usize| candidates.iter().find(|candidate| candidate.index == index)?.known.as_ref();
+    let mut before: BTreeMap<usize, &Row> = BTreeMap::new();
+    for planned in &planned {
+        before.extend(known(planned.index).map(|row| (planned.index, row)));
+    }
+    let unchanged = |planned: &Planned| {
+        before.get(&planned.index).is_some_and(|row| row.values.get("user_id") == planned.row.values.get("user_id"))
+    };
+    let asked: Vec<Uuid> = planned.iter().filter(|one| !unchanged(one)).filter_map(assignee).collect();
+    let members =
+        if asked.is_empty() { BTreeSet::new() } else { references::members(tx, work.edge.tenant, &asked).await? };
+    let tenant = Value::text(work.edge.tenant.hyphenated().to_string());
+    let mut kept = Vec::new();
+    for one in planned {
+        let foreign = match (one.row.values.get("tenant_id"), assignee(&one)) {
+            (Some(other), _) if *other != tenant => Some("tenant_id"),
+            (_, Some(user)) if !unchanged(&one) && !members.contains(&user) => Some("user_id"),
+            _ => None,
+        };
+        match foreign {
+            Some(column) => {
+                let refusal = refusal::missing_reference(one.table, column);
+                work.fates.insert(one.index, Fate::Refused(refusal));
+            }
+            None => kept.push(one),
+        }
+    }
+    Ok(kept)
+}
+
+async fn bound_waits(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.batch_execute(&format!("set local lock_timeout = {LOCK_MS_MAX}")).await?;
+    Ok(())
+}
+
+/// Says that rows may be announced. Before the first savepoint: a setting made inside of one goes with it.
+async fn begin_apply(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.batch_execute("set local sync.applying = 'on'").await?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Cursors: how far an edge has pulled. Sealed before they leave, because the transaction numbers in them would tell
+//! one tenant how much the others write.
+//!
+//! A cursor is a snapshot of the central database: everything that it did not see is still to come. In the middle of
+//! a window of several pages it also holds the snapshot that the window ends with and the last row sent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// The length of a cursor's nonce in bytes.
+pub const NONCE_BYTES: usize = NONCE_LEN;
+
+/// A cursor that this hub did not give to this edge, or that is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the cursor was not given to this edge by this hub")]
+pub struct CursorError;
+
+/// How far an edge has pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// What the edge has seen; none before the first window is complete.
+    pub start: Option<Snapshot>,
+    /// The window that is being read, if it has several pages.
+    pub window: Option<Window>,
+}
+
+/// A window in the middle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// What the edge will have seen at its end.
+    pub end: Snapshot,
+    /// The last row sent: the table's number and the row's id.
+    pub after: (i16, Uuid),
+}
+
+/// A snapshot of the database: which transactions it sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// It sees none from this one on.
+    pub xmax: i64,
+    /// Nor these, which were in progress.
+    pub xip: Vec<i64>,
+}
+
+impl Snapshot {
+    /// Reads PostgreSQL's own form, `xmin:xmax:xip,...`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':').skip(1);
+        let xmax = parts.next()?.parse().ok()?;
+        let running = parts.next()?.split(',').filter(|xid| !xid.is_empty());
+        Some(Self { xmax, xip: running.map(|xid| xid.parse().ok()).collect::<Option<_>>()? })
+    }
+
+    /// PostgreSQL's own form.
+    pub fn text(&self) -> String {
+        let running: Vec<String> = self.xip.iter().map(i64::to_string).collect();
+        let xmin = self.xip.iter().copied().min().unwrap_or(self.xmax);
+        format!("{xmin}:{}:{}", self.xmax, running.join(","))
+    }
+}
+
+/// Seals a cursor for an edge.
+pub fn seal(cursor: &Cursor, key: &[u8], edge: Uuid, nonce: [u8; NONCE_BYTES]) -> Result<String, CursorError> {
+    let mut sealed = serde_json::to_vec(cursor).map_err(|_| CursorError)?;
+    let aad = Aad::from(edge.into_bytes());
+    let tag = opener(key)?
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+        .map_err(|_| CursorError)?;
+    sealed.extend_from_slice(tag.as_ref());
+    let mut whole = nonce.to_vec();
+    whole.append(&mut sealed);
+    Ok(URL_SAFE_NO_PAD.encode(whole))
+}
+
+/// Opens a cursor that an edge sent.
+pub fn open(text: &str, key: &[u8], edge: Uuid) -> Result<Cursor, CursorError> {
+    let mut whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
+    if whole.len() < NONCE_BYTES {
+        return Err(CursorError);
+    }
+    let (nonce, sealed) = whole.split_at_mut(NONCE_BYTES);
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CursorError)?;
+    let opened = opener(key)?.open_in_place(nonce, Aad::from(edge.into_bytes()), sealed).map_err(|_| CursorError)?;
+    serde_json::from_slice(opened).map_err(|_| CursorError)
+}
+
+fn opener(key: &[u8]) -> Result<LessSafeKey, CursorError> {
+    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| CursorError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_cursor_opens_for_its_edge_only() {
+        let window = Window { end: Snapshot { xmax: 9, xip: vec![5, 7] }, after: (8, Uuid::from_u128(3)) };
+        let cursor = Cursor { start: Some(Snapshot { xmax: 4, xip: vec![] }), window: Some(window) };
+        let (key, edge) = ([7; 32], Uuid::from_u128(1));
+        let sealed = seal(&cursor, &key, edge, [1; NONCE_BYTES]).unwrap();
+        assert_eq!(open(&sealed, &key, edge), Ok(cursor));
+        assert_eq!(open(&sealed, &key, Uuid::from_u128(2)), Err(CursorError));
+        assert_eq!(open(&sealed, &[8; 32], edge), Err(CursorError));
+        assert_eq!(open("", &key, edge), Err(CursorError));
+        assert_eq!(open("AAAA!", &key, edge), Err(CursorError));
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_postgresql_prints_it() {
+        assert_eq!(Snapshot::parse("5:9:5,7"), Some(Snapshot { xmax: 9, xip: vec![5, 7] }));
+        assert_eq!(Snapshot::parse("9:9:").map(|snapshot| snapshot.text()).as_deref(), Some("9:9:"));
+        assert_eq!(Snapshot::parse("nonsense"), None);
+    }
+}

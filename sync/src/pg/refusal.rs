@@ -1,0 +1,92 @@
+//! From PostgreSQL's errors to what a person at a site reads about a row that was not taken.
+//!
+//! A reference to another tenant's row and a reference to nothing give the same answer, so that ids cannot be probed.
+
+use std::error::Error as _;
+
+use super::batch::Refusal;
+use super::error::{ConstraintKind, StoreError};
+use crate::catalog::Table;
+
+/// What a failed write means for its row.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// Somebody else is at it: ask again.
+    Busy,
+    /// It cannot be stored as it is.
+    Refused(Refusal),
+}
+
+impl Failure {
+    /// Whether another row of the same push may take away the reason.
+    pub(super) fn depends_on_others(&self) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::Refused(refusal) => !matches!(refusal.code, "bad_value" | "missing_value" | "rule" | "not_permitted"),
+        }
+    }
+}
+
+/// The failure of one row out of the statement's error, or the error when it is none of the row's.
+pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError> {
+    let refused = |code, reason: String| Ok(Failure::Refused(Refusal { code, reason }));
+    match &error {
+        StoreError::Contention(_) => Ok(Failure::Busy),
+        StoreError::Constraint { kind, constraint, .. } => match kind {
+            ConstraintKind::ForeignKey => Ok(Failure::Refused(missing_reference(table, column_of(constraint)))),
+            ConstraintKind::Unique if constraint.ends_with("_are_identified_by_id") => refused(
+                "duplicate_id",
+                format!("another row has this id; write the {} again under a new one", singular(table)),
+            ),
+            ConstraintKind::Unique if constraint.contains("serial_number") => {
+                refused("serial_number_taken", "another device of the tenant has this serial number".to_owned())
+            }
+            ConstraintKind::NotNull => refused("missing_value", format!("{}.{constraint} is missing", table.name)),
+            ConstraintKind::Unique => refused("not_unique", rule(constraint)),
+            ConstraintKind::Check | ConstraintKind::Exclusion => refused("rule", rule(constraint)),
+        },
+        StoreError::Value(_) => refused("bad_value", message(&error)),
+        StoreError::Forbidden(_) => refused("not_permitted", message(&error)),
+        StoreError::Statement(source) if source.as_db_error().is_some() => refused("refused", message(&error)),
+        _ => Err(error),
+    }
+}
+
+/// A reference to a row that is not there, or not of the tenant.
+pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
+    let reason = format!("{}.{column} refers to nothing that is known in this tenant", table.name);
+    Refusal { code: "missing_reference", reason }
+}
+
+/// A write that a trigger of the central database swallowed.
+pub(super) fn suppressed(table: &Table) -> Refusal {
+    let reason = format!("a trigger of the central database kept the {} from being written", singular(table));
+    Refusal { code: "refused", reason }
+}
+
+fn column_of(constraint: &str) -> &'static str {
+    let columns = [
+        ("_assignee_", "user_id"),
+        ("_user_", "user_id"),
+        ("_site_", "site_id"),
+        ("_device_", "device_id"),
+        ("_tenant_exists", "tenant_id"),
+    ];
+    columns.iter().find(|(part, _)| constraint.contains(part)).map_or("reference", |(_, column)| column)
+}
+
+fn singular(table: &Table) -> &'static str {
+    table.name.strip_suffix('s').unwrap_or(table.name)
+}
+
+/// Constraint names read as rules.
+fn rule(constraint: &str) -> String {
+    format!("against the rule: {}", constraint.replace('_', " "))
+}
+
+/// PostgreSQL's own message, which names the value and no other row.
+fn message(error: &StoreError) -> String {
+    let database = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let message = database.and_then(|error| error.as_db_error()).map(tokio_postgres::error::DbError::message);
+    message.map_or_else(|| error.to_string(), |message| message.chars().take(500).collect())
+}

@@ -1,0 +1,91 @@
+//! What a plain client may not write, and what is filled in for it.
+
+use rusqlite::types::Value;
+use tests::mirror::{CLIENTS, Client, Mirror};
+
+use super::check;
+
+#[test]
+fn tables_kept_at_the_centre_refuse_every_write() {
+    check(
+        "insert into users (id, email) values ('$x', 'x@acme.example'); update users set email = 'x'; delete from tenants;
+         replace into tenants (id, name, slug) values ('$t', 'x', 'x'); update or ignore tenants set name = 'x';
+         delete from sync_credentials; delete from user_site_assignments;
+         insert or ignore into sync_credentials (tenant_id, user_id, site_id, verifier) values ('$t', '$u', '$s', 'x');",
+        &[
+            "users is kept at the centre: change it there",
+            "users is kept",
+            "tenants is kept",
+            "tenants is kept",
+            "tenants is kept",
+            "user_site_assignments is kept",
+            "sync_credentials is kept",
+        ],
+        "",
+    );
+}
+
+#[test]
+fn a_tenant_left_out_is_filled_in_without_a_second_stamp() {
+    check(
+        "insert into sites (id, name) values ('$m', 'm'); insert into tasks (id, title) values ('$n', 'n');
+         update tasks set tenant_id = null where id = '$n';
+         update tasks set tenant_id = null, title = 'x';",
+        &["cannot be emptied", "cannot be emptied"],
+        "sites m: {5.1} 5.1 *; base {}
+         tasks n: {5.2} 5.2 *; base {}",
+    );
+    for client in CLIENTS {
+        let mirror = Mirror::new();
+        mirror
+            .run(client, "insert into tasks (title) values ('n'); replace into tasks (id, title) values ('$a', 'a');");
+        assert_eq!(mirror.value("select count(*) from tasks where tenant_id = '$t'"), Value::Integer(3));
+        let form = "select id glob '????????-????-4???-[89ab]???-????????????' from tasks where title = 'n'";
+        assert_eq!(mirror.value(form), Value::Integer(1));
+    }
+}
+
+#[test]
+fn audit_records_only_grow_and_wait_in_the_outbox() {
+    let record = "insert into audit_logs (id, action, resource_type) values ('$x', 'create', 'task');";
+    for client in CLIENTS {
+        let mirror = Mirror::new();
+        let script = format!(
+            "{record} update audit_logs set action = 'read'; delete from audit_logs; {}",
+            record.replace("insert", "insert or replace")
+        );
+        let errors = mirror.run(client, &script);
+        assert!(errors.len() == 3 && errors.iter().all(|error| error.contains("only grows")), "{errors:?}");
+        assert_eq!(mirror.value("select id from sync_audit_outbox"), Value::Text(tests::mirror::id('x')));
+    }
+}
+
+#[test]
+fn checks_bind_plain_clients() {
+    let refused = [
+        "insert into tasks (id, title) values ('ABCDEF00-0000-4000-8000-000000000000', 'x');",
+        "insert into tasks (id, title) values ('abcdef00-0000-4000-8000-00000000000-', 'x');",
+        "insert into tasks (title, status) values ('x', 'finished');",
+        "insert into tasks (title, due_date) values ('x', '2026-01-01 10:00:00');",
+        "insert into tasks (title, due_date) values ('x', '2026-02-31T10:00:00.000000Z');",
+        "insert into tasks (title, due_date) values ('x', '2026-01-01T10:00:00.12   Z');",
+        "insert into tasks (title, metadata) values ('x', '[]');",
+        "insert into tasks (title, metadata) values ('x', 'no json');",
+        r#"insert into tasks (title, metadata) values ('x', '{"a":"\u0000"}');"#,
+        "insert into tasks (title) values (x'00');",
+        "insert into sites (name, latitude) values ('x', 91);",
+        "insert into sites (name, latitude) values ('x', 9e999);",
+        "insert into devices (site_id, name, type) values ('$s', 'x', 'toaster');",
+        "insert into devices (site_id, name, type) values ('S', 'x', 'meter');",
+        "update tasks set user_id = 'U';",
+    ];
+    for client in [Client::Program { recursive: false }, Client::Linked { recursive: false }] {
+        let mirror = Mirror::new();
+        for script in refused {
+            let errors = mirror.run(client, script);
+            assert!(errors.len() == 1 && !errors[0].contains("no such"), "{client:?}: {script} {errors:?}");
+        }
+        let fine = r#"insert into tasks (title, metadata) values ('x', '{"a":"\\u0000"}');"#;
+        assert_eq!(mirror.run(client, fine), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,23 @@
+//! Broken links and killed processes, on real programs. What was acknowledged stays, and has one effect.
+//!
+//! `WAYSTATION_CAMPAIGN` in the environment makes the runs long; `SEED` replays one.
+
+#[path = "faults/cuts.rs"]
+mod cuts;
+#[path = "faults/kills.rs"]
+mod kills;
+#[path = "faults/writers.rs"]
+mod writers;
+
+/// Acme's id in the sample data.
+const ACME: &str = "5eed0000-0000-4000-8000-000100000001";
+
+/// An id of a test's own row, in the form of a random one.
+fn id(number: u32) -> String {
+    format!("7e570000-0000-4000-8000-{number:012}")
+}
+
+/// Whether the long form was asked for.
+fn campaign() -> bool {
+    std::env::var_os("WAYSTATION_CAMPAIGN").is_some()
+}

@@ -1,0 +1,96 @@
+//! Every write of a simulated run, and what its writer had seen.
+//!
+//! The checkers judge by this record. It knows nothing of version vectors, dots or stamps: what a replica has seen of a
+//! row is a set of writes, carried along with each message by the simulation itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+/// A row: its table's name and its id.
+pub type Key = (&'static str, Uuid);
+/// A register's value as text; `None` for a JSON key that is not there.
+pub type Text = Option<String>;
+/// The registers of a row.
+pub type Registers = BTreeMap<String, Text>;
+/// Some writes, by their place in the journal.
+pub type Seen = BTreeSet<usize>;
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Wrote these registers.
+    Wrote(Registers),
+    /// Deleted the row.
+    Deleted,
+}
+
+/// One write of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The row.
+    pub row: Key,
+    /// Who wrote, and the how manieth write of that replica it is.
+    pub name: (u32, u64),
+    /// What it did.
+    pub deed: Deed,
+    /// What its writer had seen of the row, the write itself left out.
+    pub past: Seen,
+}
+
+/// Every write of a run, in the order in which they happened.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    writes: Vec<Write>,
+}
+
+impl Journal {
+    /// Adds a write, and returns its place.
+    pub fn add(&mut self, write: Write) -> usize {
+        self.writes.push(write);
+        self.writes.len() - 1
+    }
+
+    /// The writes with their places.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Write)> {
+        self.writes.iter().enumerate()
+    }
+
+    /// The write at a place.
+    pub fn write(&self, place: usize) -> &Write {
+        &self.writes[place]
+    }
+
+    /// How many writes there are.
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether nobody wrote.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// What a replica has seen of each row.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    rows: BTreeMap<Key, Seen>,
+}
+
+impl Knowledge {
+    /// What has been seen of a row.
+    pub fn of(&self, row: Key) -> Seen {
+        self.rows.get(&row).cloned().unwrap_or_default()
+    }
+
+    /// Learns of more writes of a row.
+    pub fn learn(&mut self, row: Key, seen: &Seen) {
+        self.rows.entry(row).or_default().extend(seen);
+    }
+
+    /// Learns of one write of a row.
+    pub fn learn_one(&mut self, row: Key, place: usize) {
+        self.rows.entry(row).or_default().insert(place);
+    }
+}

@@ -1,0 +1,204 @@
+//! The programs under test, run as a person runs them: other processes, arguments, exit status, standard output.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::wait;
+
+/// What a finished program left.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Finished {
+    /// The standard output of a program that has to succeed.
+    #[track_caller]
+    pub fn succeeded(self) -> String {
+        assert!(self.status.success(), "{}: {}", self.status, self.errors);
+        self.output
+    }
+
+    /// The one line of standard error of a program that has to fail with exit status 1.
+    #[track_caller]
+    pub fn failed(self) -> String {
+        assert_eq!(self.status.code(), Some(1), "{}{}", self.output, self.errors);
+        assert_eq!(self.errors.trim_end().lines().count(), 1, "not one line: {}", self.errors);
+        self.errors.trim_end().to_owned()
+    }
+}
+
+/// A command of the edge, away from the settings of whoever runs the tests.
+pub fn edge(arguments: &[&str]) -> Command {
+    program("edge", arguments)
+}
+
+/// A command of the hub.
+pub fn hub(arguments: &[&str]) -> Command {
+    program("hub", arguments)
+}
+
+/// Runs a program to its end.
+pub fn run(command: &mut Command) -> Finished {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("programs print UTF-8");
+    Finished { status: output.status, output: text(output.stdout), errors: text(output.stderr) }
+}
+
+/// A program that runs until it is told to stop, and at the latest until this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    errors: PathBuf,
+}
+
+impl Running {
+    /// Starts a program; its standard error goes to a file in `scratch`.
+    pub fn start(command: &mut Command, scratch: &Scratch) -> Self {
+        let errors = scratch.path().join(format!("errors-{}", next()));
+        let file = fs::File::create(&errors).expect("make a file in the scratch directory");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("start {command:?}: {error}")), errors }
+    }
+
+    /// Starts `edge serve` on a free port and waits until it serves. Returns its URL too.
+    pub fn serve(data: &Path, scratch: &Scratch) -> (Self, String) {
+        let mut command = edge(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+        let mut running = Self::start(command.arg(data).current_dir(scratch.path()), scratch);
+        let url = wait::until("the edge listens", || {
+            assert!(running.child.try_wait().expect("it is our child").is_none(), "{}", running.errors());
+            let errors = running.errors();
+            let (_, rest) = errors.split_once("listening on ")?;
+            Some(rest.split([',', ' ', '\n']).next().unwrap_or_default().to_owned())
+        });
+        (running, url)
+    }
+
+    /// The first line of standard output.
+    pub fn first_line(&mut self) -> String {
+        use std::io::BufRead as _;
+        let output = self.child.stdout.take().expect("the output was asked for");
+        let mut line = String::new();
+        std::io::BufReader::new(output).read_line(&mut line).expect("programs print UTF-8");
+        assert!(!line.is_empty(), "it ended without a line: {}", self.errors());
+        line
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard error.
+    pub fn errors(&self) -> String {
+        fs::read_to_string(&self.errors).expect("programs print UTF-8")
+    }
+
+    /// Sends a signal, and returns how it ended.
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the program runs");
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a process is there; one that ended and was not reaped is not.
+pub fn is_alive(pid: u32) -> bool {
+    let raw = Pid::from_raw(i32::try_from(pid).expect("process ids are small")).expect("process ids are positive");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    let is_zombie = stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')));
+    test_kill_process(raw).is_ok() && !is_zombie
+}
+
+/// A directory of a test, removed with it.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes an empty one.
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("waystation-test-{}-{}", std::process::id(), next()));
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
+        Self { path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in it, by name.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).expect("the scratch directory is there").flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays behind is below the temporary directory.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn program(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(directory().join(name));
+    command.args(arguments.iter().map(OsStr::new));
+    for (key, _) in std::env::vars_os() {
+        let ours = ["EDGE_", "HUB_", "DB_", "DATABASE_URL"];
+        if ours.iter().any(|prefix| key.to_str().is_some_and(|key| key.starts_with(prefix))) {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+/// The directory of the programs. They are built once: testing alone does not build another package's programs.
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own file");
+        let directory = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").to_owned();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--locked", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if directory.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs the tests").success(), "the programs do not build");
+        directory
+    })
+}
+
+fn next() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

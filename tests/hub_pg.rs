@@ -1,0 +1,781 @@
+//! The hub as edges meet it: real HTTP, a real PostgreSQL with capture, and an edge in memory that merges for real.
+
+#[path = "hub/site.rs"]
+mod site;
+
+use serde_json::json;
+use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
+use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
+use sync::wire::stream;
+use tests::postgres::Cluster;
+
+async fn pair() -> (Centre, Site, Site) {
+    let centre = Centre::start().await;
+    let mut left = centre.site(ACME, HEADQUARTERS, "left").await;
+    let mut right = centre.site(ACME, WAREHOUSE, "right").await;
+    left.pull().await;
+    right.pull().await;
+    (centre, left, right)
+}
+
+#[tokio::test]
+async fn each_wrong_code_gets_its_own_answer_and_a_right_one_works_once() {
+    let centre = Centre::start().await;
+    let good = centre.code(ACME, HEADQUARTERS, "left", 60_000).await;
+    let expired = centre.code(ACME, HEADQUARTERS, "late", 0).await;
+    let enroll = |code: &str| {
+        let body = stream::write_one(&Enroll { code: code.to_owned(), app_version: String::new() }).unwrap();
+        let url = centre.url.clone();
+        async move {
+            let answer = post(&url, "enroll", None, body).await;
+            (answer.status, answer.code())
+        }
+    };
+    assert_eq!(enroll("0000-0000-0000-0000").await, (401, "unknown_code".to_owned()));
+    assert_eq!(enroll(&expired).await, (410, "expired_code".to_owned()));
+    assert_eq!(enroll(&good.to_lowercase().replace('-', " ")).await, (200, String::new()));
+    assert_eq!(enroll(&good).await, (410, "used_code".to_owned()));
+    let again = centre.code(ACME, WAREHOUSE, "left", 60_000).await;
+    assert_eq!(enroll(&again).await, (409, "name_taken".to_owned()));
+    assert_eq!(centre.value("select count(*) from sync.edges").await, "1");
+}
+
+#[tokio::test]
+async fn a_session_begins_with_a_directory_and_leaves_a_report() {
+    let (centre, left, _right) = pair().await;
+    let welcome = left.hello().await;
+    assert_eq!(welcome.verdict, Verdict::Ok);
+    let names: Vec<&str> = welcome.directory.iter().map(|replica| replica.name.as_str()).collect();
+    assert_eq!(names, ["centre", "left", "right"]);
+    assert_eq!(centre.value("select pending from sync.edge_status where name = 'left'").await, "3");
+}
+
+#[tokio::test]
+async fn inserts_edits_and_deletes_arrive_at_the_centre_and_at_the_other_site() {
+    let (centre, mut left, mut right) = pair().await;
+    left.device(id(100), HEADQUARTERS, Some("S1"));
+    left.task(id(101), "one");
+    left.task(id(102), "two");
+    left.write("tasks", id(101), json!({"device_id": id(100), "metadata.a.b": {"y": 1, "x": [1.5]}}));
+    assert!(left.push().await.values().all(|outcome| outcome == "accepted"));
+    assert_eq!(
+        centre.value("select metadata from tasks where device_id is not null").await,
+        r#"{"a.b": {"x": [1.5], "y": 1}}"#
+    );
+    right.pull().await;
+    right.write("tasks", id(101), json!({"title": "uno"}));
+    right.delete("tasks", id(102));
+    right.push().await;
+    assert_eq!(centre.value("select string_agg(title, ',') from tasks").await, "uno");
+    assert_eq!(
+        centre.value("select last_row ->> 'title' from sync.row_versions where last_row is not null").await,
+        "two"
+    );
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(centre.value("select count(*) from sync.announced").await, "0");
+}
+
+#[tokio::test]
+async fn a_row_is_not_echoed_only_when_the_centre_holds_exactly_what_was_pushed() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    assert_eq!(left.pull().await, Vec::<String>::new(), "exactly what it pushed");
+    right.pull().await;
+    right.write("tasks", id(100), json!({"priority": "high"}));
+    right.push().await;
+    left.write("tasks", id(100), json!({"title": "uno"}));
+    assert_eq!(left.push().await[&id(100)], "merged");
+    assert_eq!(left.pull().await, [format!("tasks {}", id(100))], "the other site's edit is in it");
+    centre
+        .execute(
+            "create function shout() returns trigger language plpgsql as
+        $$ begin new.title := upper(new.title); return new; end $$;
+        create trigger shout before insert or update on tasks for each row execute function shout()",
+        )
+        .await;
+    left.write("tasks", id(100), json!({"title": "due"}));
+    assert_eq!(left.push().await[&id(100)], "accepted");
+    assert_eq!(left.pull().await, [format!("tasks {}", id(100))], "a trigger of the centre changed it");
+    assert_eq!(left.field("tasks", id(100), "title"), r#""DUE""#);
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_repeated_batch_gets_the_same_answer_and_has_no_second_effect() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "one");
+    left.write("tasks", id(100), json!({"device_id": id(999)}));
+    left.task(id(101), "two");
+    let body = left.batch();
+    let first = left.post("push", body.clone()).await;
+    let state = "select string_agg(v::text, ';' order by row_id) from sync.row_versions as v";
+    let before = centre.value(state).await;
+    let second = left.post("push", body.clone()).await;
+    assert_eq!((first.status, &first.body), (200, &second.body));
+    assert_eq!(centre.value(state).await, before);
+    assert_eq!(centre.value("select token_count from sync.edges where name = 'left'").await, "1");
+    left.take(&first.body);
+    left.task(id(102), "three");
+    left.push().await;
+    let late = left.post("push", body).await;
+    assert_eq!((late.status, late.code()), (409, "fence".to_owned()), "two pushes later it is a replay");
+}
+
+#[tokio::test]
+async fn a_copy_of_an_edge_is_refused_by_its_fence() {
+    let (centre, mut left, _right) = pair().await;
+    let mut copy = left.clone();
+    left.task(id(100), "one");
+    left.push().await;
+    copy.task(id(101), "two");
+    let answer = copy.post("push", copy.batch()).await;
+    assert_eq!((answer.status, answer.code()), (409, "fence".to_owned()));
+    assert_eq!(copy.hello().await.verdict, Verdict::Reidentify);
+    copy.fence.count = 7;
+    assert_eq!(copy.hello().await.verdict, Verdict::Reconcile);
+    assert_eq!(left.hello().await.verdict, Verdict::Ok);
+    assert_eq!(centre.value("select count(*) from tasks").await, "1");
+}
+
+#[tokio::test]
+async fn a_push_may_speak_of_others_only_what_the_hub_knows() {
+    let (centre, mut left, right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    let local = |left: &mut Site, change: &dyn Fn(&mut sync::merge::version::Version, u64)| {
+        left.write("tasks", id(100), json!({"title": "forged"}));
+        let seq = left.seq;
+        let local = left.rows.get_mut(&(8, id(100))).unwrap();
+        change(&mut local.row.version, seq);
+        left.batch()
+    };
+    let honest = left.clone();
+    let body = local(&mut left, &|version, _| version.vv.observe(right.replica(), 1_000_000_000));
+    assert_eq!(left.clone().take(&left.post("push", body).await.body)[&id(100)], "need_full");
+    let mut left = Site { fence: fence_of(&centre).await, ..honest };
+    let body = local(&mut left, &|version, seq| {
+        let dot = version.dots.named.get_mut("title").unwrap();
+        dot.replica = right.replica();
+        dot.seq = seq + 1_000;
+    });
+    let answer = left.post("push", body).await;
+    assert_eq!((answer.status, answer.code()), (422, "forged_version".to_owned()));
+    assert_eq!(centre.value("select title from tasks").await, "one");
+}
+
+async fn fence_of(centre: &Centre) -> sync::wire::message::Fence {
+    let count = centre.value("select token_count from sync.edges where name = 'left'").await;
+    let token = centre.value("select encode(token, 'hex') from sync.edges where name = 'left'").await;
+    sync::wire::message::Fence { count: count.parse().unwrap(), token }
+}
+
+#[tokio::test]
+async fn stamps_from_the_future_are_clamped_and_told() {
+    let (centre, mut left, mut right) = pair().await;
+    left.unix_ms += 80 * 365 * 24 * 3600 * 1000;
+    left.task(id(100), "from 2106");
+    left.push().await;
+    let year =
+        "select extract(year from to_timestamp((hlc >> 16) / 1000)) < 2100 from sync.row_versions where table_id = 8";
+    assert_eq!(centre.value(year).await, "true");
+    right.pull().await;
+    right.unix_ms += 600_000;
+    right.write("tasks", id(100), json!({"title": "later"}));
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.field("tasks", id(100), "title"), r#""later""#);
+}
+
+#[tokio::test]
+async fn poison_is_quarantined_while_everything_else_flows() {
+    let (centre, mut left, mut right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into devices (id, site_id, name, type, serial_number)
+        values ('{}', '{HEADQUARTERS}', 'x', 'sensor', 'TAKEN')",
+            id(90)
+        ))
+        .await;
+    left.device(id(100), HEADQUARTERS, Some("TAKEN"));
+    left.device(id(101), HEADQUARTERS, Some("FREE"));
+    left.task(id(102), "depends on poison");
+    left.write("tasks", id(102), json!({"device_id": id(100)}));
+    left.task(id(103), "fine");
+    left.write("tasks", id(103), json!({"device_id": id(101)}));
+    left.task(id(104), "bad label");
+    left.write("tasks", id(104), json!({"priority": "cosmic"}));
+    left.write(
+        "sites",
+        id(105),
+        json!({"tenant_id": ACME, "name": "nowhere", "address": null, "latitude": 91,
+        "longitude": 0, "timezone": "UTC", "created_at": site::NOW, "updated_at": site::NOW}),
+    );
+    left.write(
+        "sites",
+        id(106),
+        json!({"tenant_id": ACME, "name": "zone", "address": null, "latitude": 9,
+        "longitude": 0, "timezone": "Mars/Olympus", "created_at": site::NOW, "updated_at": site::NOW}),
+    );
+    let outcomes = left.push().await;
+    let expected = [
+        (100, "quarantined serial_number_taken"),
+        (101, "accepted"),
+        (102, "quarantined missing_reference"),
+        (103, "accepted"),
+        (104, "quarantined bad_value"),
+        (105, "quarantined rule"),
+        (106, "quarantined rule"),
+    ];
+    for (number, outcome) in expected {
+        assert_eq!(outcomes[&id(number)], outcome, "{number}");
+    }
+    assert_eq!(centre.value("select count(*) from sync.quarantined_rows where edge = 'left'").await, "5");
+    centre.execute("update devices set serial_number = null where serial_number = 'TAKEN'").await;
+    let again = left.push().await;
+    assert_eq!((again[&id(100)].as_str(), again[&id(102)].as_str()), ("accepted", "accepted"));
+    assert_eq!(centre.value("select count(*) from sync.quarantine where status = 'superseded'").await, "2");
+    for number in [104, 105, 106] {
+        left.rows.retain(|(_, row), _| *row != id(number));
+    }
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn swapped_and_reused_serial_numbers_pass_beside_poison() {
+    let (centre, mut left, mut right) = pair().await;
+    for (number, serial) in [(100, "A"), (101, "B"), (102, "C"), (103, "D"), (104, "E")] {
+        left.device(id(number), HEADQUARTERS, Some(serial));
+    }
+    left.push().await;
+    left.write("devices", id(100), json!({"serial_number": "B"}));
+    left.write("devices", id(101), json!({"serial_number": "C"}));
+    left.write("devices", id(102), json!({"serial_number": "A"}));
+    left.delete("devices", id(103));
+    left.device(id(99), HEADQUARTERS, Some("D"));
+    left.device(id(105), WAREHOUSE, Some("E"));
+    let outcomes = left.push().await;
+    for number in [99, 100, 101, 102, 103] {
+        assert_eq!(outcomes[&id(number)], "accepted", "{number}");
+    }
+    assert_eq!(outcomes[&id(105)], "quarantined serial_number_taken");
+    let serials = "select string_agg(serial_number, '' order by id) from devices";
+    assert_eq!(centre.value(serials).await, "DBCAE");
+    left.rows.remove(&(7, id(105)));
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn rows_of_the_centre_only_and_unknown_tables_are_refused() {
+    let (centre, mut left, _right) = pair().await;
+    left.write("users", BOB, json!({"email": "rogue@acme"}));
+    left.task(id(100), "fine");
+    let outcomes = left.push().await;
+    assert_eq!((outcomes[&BOB].as_str(), outcomes[&id(100)].as_str()), ("quarantined read_only", "accepted"));
+    assert_eq!(centre.value(&format!("select email from users where id = '{BOB}'")).await, "bob@acme");
+    let mut row = serde_json::to_value(
+        json!({"t": "tenant_invitations", "id": id(101), "vv": {}, "base": {}, "dots": {}, "values": {}}),
+    )
+    .unwrap();
+    let body = left.batch_of(sync::hub::clock::id(), vec![serde_json::from_value(row.take()).unwrap()]);
+    let answer = left.post("push", body).await;
+    assert_eq!(left.take(&answer.body)[&id(101)], "quarantined unknown_table");
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_is_busy_and_stops_nothing() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "held");
+    left.task(id(101), "free");
+    left.device(id(102), HEADQUARTERS, None);
+    left.push().await;
+    let holder = centre.client().await;
+    holder.batch_execute(&format!("begin; update tasks set title = 'psql' where id = '{}'", id(100))).await.unwrap();
+    left.write("tasks", id(100), json!({"title": "edge"}));
+    left.write("tasks", id(101), json!({"title": "edge"}));
+    let outcomes = left.push().await;
+    assert_eq!((outcomes[&id(100)].as_str(), outcomes[&id(101)].as_str()), ("busy", "accepted"));
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!(left.push().await[&id(100)], "merged");
+    holder
+        .batch_execute(&format!(
+            "begin; insert into tasks (id, tenant_id, title, device_id)
+        values ('{}', '{ACME}', 'new child', '{}')",
+            id(103),
+            id(102)
+        ))
+        .await
+        .unwrap();
+    left.delete("devices", id(102));
+    assert_eq!(left.push().await[&id(102)], "busy", "something is about to refer to it");
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!(left.push().await[&id(102)], "merged", "and now something does");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(centre.value("select count(*) from sync.conflicts where kind = 'edit_edit'").await, "1");
+}
+
+#[tokio::test]
+async fn fast_edits_and_a_concurrent_plain_edit_never_overwrite_each_other() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "start");
+    left.push().await;
+    let psql = centre.client().await;
+    let edits = async {
+        for number in 0..100 {
+            psql.batch_execute(&format!("update tasks set description = 'psql {number}'")).await.unwrap();
+        }
+    };
+    let pushes = async {
+        for number in 0..30 {
+            left.write("tasks", id(100), json!({"title": format!("edge {number}")}));
+            left.push().await;
+        }
+        while left.push().await.values().any(|outcome| outcome == "busy") {}
+    };
+    tokio::join!(edits, pushes);
+    assert_eq!(centre.value("select title || ', ' || description from tasks").await, "edge 29, psql 99");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(centre.value("select count(*) from sync.conflicts").await, "0", "different columns never conflict");
+}
+
+#[tokio::test]
+async fn a_concurrent_edit_of_one_column_is_a_conflict_at_every_replica() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "start");
+    left.push().await;
+    right.pull().await;
+    left.write("tasks", id(100), json!({"title": "left"}));
+    right.write("tasks", id(100), json!({"title": "right"}));
+    left.push().await;
+    right.push().await;
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.conflicts.len(), 1);
+    assert_eq!(left.conflicts, right.conflicts);
+    assert_eq!(centre.value("select register || ' ' || (loser ->> 'value') from sync.conflicts").await, "title left");
+}
+
+#[tokio::test]
+async fn references_into_another_tenant_get_the_same_answer_as_missing_ones() {
+    let (centre, mut left, _right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into devices (id, site_id, name, type) values ('{}', '{ELSEWHERE}', 'x', 'sensor')",
+            id(90)
+        ))
+        .await;
+    let cases = [("user_id", EVE), ("site_id", ELSEWHERE), ("device_id", id(90))];
+    for (column, foreign) in cases {
+        let mut reasons = Vec::new();
+        for target in [foreign, id(999)] {
+            left.task(id(100), "probe");
+            left.write("tasks", id(100), json!({column: target}));
+            let answer = left.post("push", left.batch()).await;
+            reasons.push(refusal_in(&answer.body));
+            assert_eq!(left.take(&answer.body)[&id(100)], "quarantined missing_reference", "{column}");
+            left.rows.remove(&(8, id(100)));
+        }
+        assert_eq!(reasons[0], reasons[1], "{column}");
+    }
+    left.write("tasks", id(101), task(OTHER, "smuggled"));
+    assert_eq!(left.push().await[&id(101)], "quarantined missing_reference");
+    left.rows.clear();
+    left.device(id(90), HEADQUARTERS, None);
+    assert_eq!(left.push().await[&id(90)], "quarantined duplicate_id");
+    assert_eq!(centre.value(&format!("select count(*) from tasks where tenant_id = '{OTHER}'")).await, "0");
+}
+
+/// Code and reason, word for word.
+fn refusal_in(body: &[u8]) -> String {
+    let lines = stream::read::<serde_json::Value>(body).unwrap();
+    let row = lines.iter().find_map(|line| line.get("row")).unwrap();
+    format!("{} {}", row["code"], row["reason"])
+}
+
+#[tokio::test]
+async fn an_assignee_who_left_keeps_old_work_and_gets_no_new() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "work");
+    left.write("tasks", id(100), json!({"user_id": BOB}));
+    left.push().await;
+    centre.execute(&format!("delete from user_tenant_associations where user_id = '{BOB}'")).await;
+    left.write("tasks", id(100), json!({"title": "still his"}));
+    left.task(id(101), "new work");
+    left.write("tasks", id(101), json!({"user_id": BOB}));
+    let outcomes = left.push().await;
+    assert_eq!(
+        (outcomes[&id(100)].as_str(), outcomes[&id(101)].as_str()),
+        ("accepted", "quarantined missing_reference")
+    );
+    left.write("tasks", id(101), json!({"user_id": null}));
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_centre_forgot_is_a_conflict_and_not_an_insert() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "old");
+    left.push().await;
+    centre.execute("delete from tasks; delete from sync.row_versions where table_id = 8").await;
+    left.write("tasks", id(100), json!({"title": "edit of the gone"}));
+    assert_eq!(left.push().await[&id(100)], "merged");
+    assert_eq!(centre.value("select count(*) from tasks").await, "0");
+    assert_eq!(centre.value("select loser ->> 'value' from sync.conflicts").await, "edit of the gone");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_delete_takes_what_its_deleter_saw_and_a_parent_with_unseen_children_stays() {
+    let (centre, mut left, mut right) = pair().await;
+    left.device(id(100), WAREHOUSE, None);
+    left.device(id(101), WAREHOUSE, None);
+    left.push().await;
+    centre
+        .execute(&format!(
+            "insert into tasks (id, tenant_id, title, device_id) values ('{}', '{ACME}', 'unseen', '{}')",
+            id(102),
+            id(100)
+        ))
+        .await;
+    left.delete("devices", id(100));
+    left.delete("devices", id(101));
+    let outcomes = left.push().await;
+    assert_eq!((outcomes[&id(100)].as_str(), outcomes[&id(101)].as_str()), ("merged", "accepted"));
+    assert_eq!(centre.value("select string_agg(id::text, ',') from devices").await, id(100).to_string());
+    assert_eq!(centre.value("select string_agg(kind, ',') from sync.conflicts").await, "edit_delete");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+
+    left.delete("sites", WAREHOUSE);
+    left.rows.retain(|(table, _), _| *table != 5);
+    assert_eq!(left.push().await[&WAREHOUSE], "merged", "its device was not deleted");
+    let came = left.pull().await;
+    assert!(came.iter().any(|line| line.starts_with("user_site_assignments")), "what the site took along: {came:?}");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+
+    left.delete("devices", id(100));
+    left.write("tasks", id(102), json!({"device_id": null}));
+    left.delete("sites", WAREHOUSE);
+    assert_eq!(left.push().await[&WAREHOUSE], "accepted");
+    assert_eq!(centre.value("select count(*) from user_site_assignments").await, "0");
+    let came = right.pull().await;
+    assert!(came.iter().any(|line| line.starts_with("dead user_site_assignments")), "a cascade is captured: {came:?}");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn users_enter_and_leave_the_scope_also_while_their_own_update_is_open() {
+    let (centre, mut left, mut right) = pair().await;
+    let (updater, granter) = (centre.client().await, centre.client().await);
+    updater.batch_execute(&format!("begin; update users set first_name = 'Evelyn' where id = '{EVE}'")).await.unwrap();
+    granter
+        .batch_execute(&format!("insert into user_tenant_associations (user_id, tenant_id) values ('{EVE}', '{ACME}')"))
+        .await
+        .unwrap();
+    assert!(left.pull().await.contains(&format!("users {EVE}")));
+    assert_eq!(left.field("users", EVE, "first_name"), "null");
+    updater.batch_execute("commit").await.unwrap();
+    left.pull().await;
+    assert_eq!(left.field("users", EVE, "first_name"), r#""Evelyn""#);
+    centre
+        .execute(&format!("delete from user_tenant_associations where user_id = '{EVE}' and tenant_id = '{ACME}'"))
+        .await;
+    assert!(left.pull().await.contains(&format!("evict users {EVE}")));
+    centre
+        .execute(&format!(
+            "insert into tasks (id, tenant_id, title, user_id) values ('{}', '{ACME}', 'x', '{EVE}')",
+            id(100)
+        ))
+        .await;
+    assert!(left.pull().await.contains(&format!("users {EVE}")), "an assignee is in scope");
+    centre.execute("delete from tasks").await;
+    assert!(left.pull().await.contains(&format!("evict users {EVE}")));
+    centre.execute(&format!("delete from users where id = '{BOB}'")).await;
+    assert!(left.pull().await.contains(&format!("evict users {BOB}")));
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn credentials_go_to_their_site_only() {
+    let (centre, mut left, mut right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into sync.credentials (tenant_id, user_id, site_id, verifier)
+        values ('{ACME}', '{ANN}', '{HEADQUARTERS}', '$argon2id$x')"
+        ))
+        .await;
+    let credential = |came: &[String]| came.iter().any(|line| line.starts_with("credentials"));
+    assert!(credential(&left.pull().await));
+    assert!(!credential(&right.pull().await));
+    let mut late = centre.site(ACME, WAREHOUSE, "late").await;
+    assert!(!credential(&late.pull().await));
+    centre.execute("delete from sync.credentials").await;
+    assert!(left.pull().await.iter().any(|line| line.starts_with("dead credentials")));
+    assert_eq!(right.pull().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn commits_out_of_order_and_a_long_open_transaction_skip_and_delay_nothing() {
+    let (centre, mut left, mut right) = pair().await;
+    let (early, late) = (centre.client().await, centre.client().await);
+    let insert =
+        |number: u128| format!("insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', 'x')", id(number));
+    early.batch_execute(&format!("begin; {}", insert(100))).await.unwrap();
+    late.batch_execute(&insert(101)).await.unwrap();
+    assert_eq!(left.pull().await, [format!("tasks {}", id(101))]);
+    for number in 102..110 {
+        late.batch_execute(&insert(number)).await.unwrap();
+        assert_eq!(left.pull().await, [format!("tasks {}", id(number))], "nothing waits for the open transaction");
+    }
+    early.batch_execute("commit").await.unwrap();
+    assert_eq!(left.pull().await, [format!("tasks {}", id(100))], "and its own row comes when it commits");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_long_window_with_changes_under_it_ends_whole_after_its_tail() {
+    let (centre, mut left, mut right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into tasks (tenant_id, title) select '{ACME}', 'task ' || n from generate_series(1, 12000) as n"
+        ))
+        .await;
+    let mut fresh = centre.site(ACME, WAREHOUSE, "fresh").await;
+    let mut pages = 0;
+    loop {
+        let (lines, complete) = fresh.page(0).await;
+        pages += 1;
+        assert!(lines.len() <= 5_000);
+        lines.into_iter().for_each(|line| drop(fresh.apply(line)));
+        centre
+            .execute(
+                "delete from tasks where id in (select id from tasks order by id limit 7);
+            update tasks set title = 'moved' where id in (select id from tasks order by id desc limit 7)",
+            )
+            .await;
+        centre
+            .execute(&format!("insert into tasks (tenant_id, title) select '{ACME}', 'new' from generate_series(1, 7)"))
+            .await;
+        if complete {
+            break;
+        }
+    }
+    assert_eq!(pages, 3);
+    settle(&centre, &mut [&mut left, &mut right, &mut fresh]).await;
+}
+
+#[tokio::test]
+async fn two_hubs_serve_one_edge_from_one_database() {
+    let (mut centre, mut left, mut right) = pair().await;
+    let other = centre.hub().await;
+    for number in 100..110 {
+        left.task(id(number), "x");
+        left.push().await;
+        left.url = if number % 2 == 0 { other.clone() } else { centre.url.clone() };
+        left.pull().await;
+    }
+    right.url = other;
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_revoked_edge_and_a_wrong_credential_are_refused() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "x");
+    let body = left.batch();
+    assert_eq!(post(&centre.url, "push", None, body.clone()).await.status, 401);
+    let (edge, _) = left.me.credential.split_once('.').unwrap();
+    assert_eq!(post(&centre.url, "push", Some(&format!("{edge}.guess")), body.clone()).await.status, 401);
+    assert!(sync::pg::edges::revoke(&centre.sql, "left").await.unwrap());
+    for route in ["hello", "push"] {
+        let body = if route == "push" { body.clone() } else { hello_of(&left) };
+        let answer = left.post(route, body).await;
+        assert_eq!((answer.status, answer.code()), (403, "revoked".to_owned()), "{route}");
+    }
+    assert_eq!(centre.value("select count(*) from tasks").await, "0");
+}
+
+fn hello_of(site: &Site) -> Vec<u8> {
+    stream::write_one(
+        &json!({"replica": site.me.replica, "seq": 0, "fence": site.fence, "schema": 1, "app_version": "",
+        "unix_ms": 0, "report": Report::default()}),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn no_row_of_another_tenant_is_ever_in_a_page() {
+    let (centre, mut left, mut right) = pair().await;
+    let mut theirs = centre.site(OTHER, ELSEWHERE, "theirs").await;
+    theirs.task(id(100), "secret");
+    theirs.device(id(101), ELSEWHERE, None);
+    theirs.push().await;
+    theirs.pull().await;
+    left.pull().await;
+    let foreign = [OTHER, ELSEWHERE, EVE, id(100), id(101)];
+    for key in left.rows.keys() {
+        assert!(!foreign.contains(&key.1), "{key:?}");
+    }
+    assert!(!left.dump().concat().contains("secret"));
+    left.cursor = theirs.cursor.clone();
+    let pull = Pull { replica: left.me.replica, cursor: left.cursor.clone(), wait_ms: 0, report: Report::default() };
+    let answer = left.post("pull", stream::write_one(&pull).unwrap()).await;
+    assert_eq!((answer.status, answer.code()), (400, "bad_message".to_owned()), "nor does its cursor open");
+    assert_eq!(left.hello().await.verdict, Verdict::Reconcile);
+    left.cursor = None;
+    settle(&centre, &mut [&mut left, &mut right, &mut theirs]).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_bad_body_has_its_own_refusal_and_changes_nothing() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "x");
+    let body = left.batch();
+    let random: Vec<u8> = (0..1_100_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let bomb = {
+        let mut lines = stream::Writer::default();
+        for _ in 0..4_000 {
+            lines.line(&json!({"end": 0, "padding": "x".repeat(4_000)})).unwrap();
+        }
+        lines.finish().unwrap()
+    };
+    let no_end = {
+        let mut lines = stream::Writer::default();
+        stream::read::<serde_json::Value>(&body).unwrap().iter().take(2).for_each(|line| lines.line(line).unwrap());
+        lines.finish().unwrap()
+    };
+    let cases: [(&str, Vec<u8>, u16, &str); 6] = [
+        ("not zstd", b"{}".to_vec(), 400, "bad_message"),
+        ("empty", Vec::new(), 400, "bad_message"),
+        ("cut", body[..body.len() / 2].to_vec(), 400, "bad_message"),
+        ("without its end", no_end, 400, "bad_message"),
+        ("too large as sent", random, 413, "too_large"),
+        ("too large once inflated", bomb, 413, "too_large"),
+    ];
+    for (name, body, status, code) in cases {
+        let answer = left.post("push", body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{name}");
+    }
+    let raw = |header: &'static str, value: &'static str| {
+        let request = reqwest::Client::new().post(format!("{}/sync/v1/push", centre.url)).body(body.clone());
+        let all = [("sync-protocol", "1"), ("sync-nonce", "n"), ("content-type", "application/x-ndjson")];
+        let request = all
+            .iter()
+            .filter(|(name, _)| *name != header)
+            .fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = if value.is_empty() { request } else { request.header(header, value) };
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(raw("sync-protocol", "2").await, 400);
+    assert_eq!(raw("sync-nonce", "").await, 400);
+    assert_eq!(raw("content-type", "application/json").await, 415);
+    assert_eq!(centre.value("select count(*) from tasks").await, "0");
+    assert_eq!(centre.value("select token_count from sync.edges where name = 'left'").await, "0");
+}
+
+#[tokio::test]
+async fn a_waiting_pull_wakes_by_a_plain_write_and_by_a_push() {
+    let (centre, left, mut right) = pair().await;
+    let wait = |mut site: Site| tokio::spawn(async move { (site.page(20_000).await.0.len(), site) });
+    let waiting = wait(left.clone());
+    centre.execute(&format!("insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', 'x')", id(100))).await;
+    let (came, mut left) = waiting.await.unwrap();
+    assert_eq!(came, 1);
+    left.pull().await;
+    let waiting = wait(left.clone());
+    right.task(id(101), "y");
+    right.push().await;
+    assert_eq!(waiting.await.unwrap().0, 1);
+    left.pull().await;
+    let waiting = wait(left.clone());
+    centre.execute(&format!("update users set first_name = 'B' where id = '{BOB}'")).await;
+    assert_eq!(waiting.await.unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn what_has_no_canonical_form_is_listed_and_stops_nothing() {
+    let (centre, mut left, _right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into tasks (id, tenant_id, title, due_date, metadata) values
+        ('{}', '{ACME}', 'for ever', 'infinity', '{{}}'),
+        ('{}', '{ACME}', 'huge number', null, '{{\"n\": 12345678901234567890123}}'),
+        ('{}', '{ACME}', repeat('a', 2000000), null, '{{}}'),
+        ('{}', '{ACME}', repeat('a', 1000000), null, '{{}}')",
+            id(100),
+            id(101),
+            id(102),
+            id(103)
+        ))
+        .await;
+    assert_eq!(left.pull().await, [format!("tasks {}", id(103))]);
+    assert_eq!(left.pull().await, Vec::<String>::new());
+    assert_eq!(
+        centre.value("select count(*) from sync.quarantine where edge_id is null and code = 'unsendable'").await,
+        "3"
+    );
+    left.task(id(104), "fine");
+    assert_eq!(left.push().await[&id(104)], "accepted");
+}
+
+#[tokio::test]
+async fn audit_records_are_stored_once_and_a_bad_one_is_kept_apart() {
+    let (centre, mut left, _right) = pair().await;
+    let audit = |number: u128, action: &str| Audit {
+        id: id(number),
+        user_id: Some(ANN),
+        action: action.to_owned(),
+        resource_type: "task".to_owned(),
+        resource_id: None,
+        details: serde_json::from_str("{}").unwrap(),
+        created_at: site::NOW.to_owned(),
+    };
+    left.audits = vec![audit(100, "update"), audit(101, "levitate"), audit(102, "login")];
+    left.push().await;
+    left.push().await;
+    let stored = format!("select string_agg(action::text, ',' order by id) from audit_logs where tenant_id = '{ACME}'");
+    assert_eq!(centre.value(&stored).await, "update,login");
+    assert_eq!(
+        centre.value("select payload ->> 'action' from sync.quarantine where code = 'bad_audit'").await,
+        "levitate"
+    );
+}
+
+#[tokio::test]
+async fn a_hub_without_its_database_says_so_and_recovers_by_itself() {
+    let cluster = Cluster::start_durable();
+    let centre = Centre::on(&cluster).await;
+    let mut left = centre.site(ACME, HEADQUARTERS, "left").await;
+    left.pull().await;
+    let waiting = {
+        let mut left = left.clone();
+        tokio::spawn(async move { left.try_page(20_000).await })
+    };
+    cluster.kill();
+    left.task(id(100), "offline");
+    let answer = left.post("push", left.batch()).await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()));
+    assert!(answer.retry_after);
+    let ready = reqwest::get(format!("{}/readyz", centre.url)).await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+    assert_eq!(reqwest::get(format!("{}/healthz", centre.url)).await.unwrap().status().as_u16(), 200);
+    cluster.start_again();
+    let status = loop {
+        let answer = left.post("push", left.batch()).await;
+        if answer.status != 503 {
+            break answer.status;
+        }
+    };
+    assert_eq!(status, 200);
+    let _ = waiting.await.unwrap();
+    let psql = cluster.connect(&centre.database).await;
+    let row = psql.query_one("select count(*) from tasks where title = 'offline'", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn a_hub_that_is_told_to_end_answers_what_waits() {
+    let (mut centre, left, _right) = pair().await;
+    let mut waiting = left.clone();
+    let waiting = tokio::spawn(async move { waiting.try_page(20_000).await });
+    while centre.value("select count(*) from sync.edges where cursor_acknowledged is not null").await == "0" {}
+    centre.stop();
+    assert_eq!(waiting.await.unwrap(), Some(0), "an empty page, long before its time");
+}
