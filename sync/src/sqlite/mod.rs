@@ -32,16 +32,16 @@ pub mod tasks;
 pub mod versions;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use self::error::StoreError;
 
 /// The `application_id` of an edge's file, "WayS" in ASCII.
-pub const APPLICATION_ID: u32 = 0x5761_7953;
+pub const APPLICATION_ID: i32 = 0x5761_7953;
 /// How long a statement waits for a plain client that is writing, in milliseconds.
 pub const BUSY_MS_MAX: u64 = 5_000;
 /// The oldest SQLite that we write with: earlier ones can lose a WAL that two connections reset at once.
@@ -151,26 +151,28 @@ enum Origin {
     Ours,
 }
 
-/// Whose file it is, by its header alone: opening it with SQLite could already recover or create something.
+/// Whose file it is, by its header alone: opened in earnest, SQLite could already recover or create something.
+///
+/// It is SQLite that reads the header. A descriptor of ours would, when closed, drop the POSIX locks of every connection
+/// that this process has on the file (SQLite, "How To Corrupt An SQLite Database File", section 2.2).
 fn recognise(path: &Path) -> Result<Origin, StoreError> {
-    const HEADER_BYTES: u64 = 100;
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
-    let mut header = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(HEADER_BYTES).read_to_end(&mut header).map_err(file_error)?,
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() == 0 => return Ok(Origin::New),
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
         Err(error) => return Err(file_error(error)),
-    };
-    if header.is_empty() {
-        return Ok(Origin::New);
     }
-    if !header.starts_with(b"SQLite format 3\0") {
-        return foreign("it is not a SQLite file");
-    }
-    match header.get(68..72) {
-        Some(id) if id == APPLICATION_ID.to_be_bytes() => Ok(Origin::Ours),
-        _ => foreign("another program made it"),
+    let name = path.to_str().ok_or_else(|| file_error(io::ErrorKind::InvalidFilename.into()))?;
+    let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let header = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?;
+    match header.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)) {
+        Ok(APPLICATION_ID) => Ok(Origin::Ours),
+        Ok(_) => foreign("another program made it"),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
+        Err(error) => Err(error.into()),
     }
 }
 
