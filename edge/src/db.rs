@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// How many write jobs may wait before callers do.
@@ -113,6 +113,30 @@ impl Db {
             }
         });
         finish(blocking.await.expect("the job's panics are caught and blocking jobs are not aborted"))
+    }
+
+    /// Runs a job that reads several things as they are at one moment.
+    ///
+    /// # Errors
+    /// What the job says, and what SQLite says.
+    ///
+    /// # Panics
+    /// When the job does.
+    pub async fn snapshot<T, E>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<rusqlite::Error> + Send + 'static,
+    {
+        let whole = move |connection: &mut Connection| {
+            let tx = connection.transaction()?;
+            let seen = job(&tx)?;
+            tx.commit()?;
+            Ok(seen)
+        };
+        self.read(whole).await
     }
 
     /// Changes its value after every job that changed the database. Writes of other programs are not seen here.
