@@ -312,7 +312,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
             }
             Link::Up | Link::Portal { .. } => tokio::select! {
                 biased;
-                _ = link.changed() => continue,
+                // What was under way is lost with the link, also when the link is up again by now.
+                _ = link.changed() => if *link.borrow() == Link::Silent { continue } else { After::Reset },
                 after = exchange(&mut wire, &shared, now) => after.unwrap_or(After::Reset),
             },
         };
