@@ -32,11 +32,11 @@ pub mod tasks;
 pub mod versions;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use self::error::StoreError;
 
@@ -151,27 +151,43 @@ enum Origin {
     Ours,
 }
 
-/// Whose file it is, by its header alone: opening it with SQLite could already recover or create something.
+/// Whose file it is, by its header alone; `immutable` keeps SQLite from recovering or creating something.
+///
+/// The header is read by SQLite and never by a file handle of ours. Closing one would drop the POSIX locks that other
+/// connections of this process hold on the file (<https://sqlite.org/howtocorrupt.html>, 2.2); the next plain client
+/// would then take itself for the last one and remove the WAL beneath them.
 fn recognise(path: &Path) -> Result<Origin, StoreError> {
-    const HEADER_BYTES: u64 = 100;
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
-    let mut header = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(HEADER_BYTES).read_to_end(&mut header).map_err(file_error)?,
+    match path.metadata() {
+        Ok(metadata) if metadata.len() == 0 => return Ok(Origin::New),
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
         Err(error) => return Err(file_error(error)),
-    };
-    if header.is_empty() {
-        return Ok(Origin::New);
     }
-    if !header.starts_with(b"SQLite format 3\0") {
-        return foreign("it is not a SQLite file");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(immutable(path), flags).map_err(|error| file_error(io::Error::other(error)))?;
+    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0)) {
+        Ok(id) if id == i64::from(APPLICATION_ID) => Ok(Origin::Ours),
+        Ok(_) => foreign("another program made it"),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
+        Err(error) => Err(error.into()),
     }
-    match header.get(68..72) {
-        Some(id) if id == APPLICATION_ID.to_be_bytes() => Ok(Origin::Ours),
-        _ => foreign("another program made it"),
+}
+
+/// The URI of a file that nobody is to change while it is read.
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            _ => _ = write!(uri, "%{byte:02X}"),
+        }
     }
+    uri + "?immutable=1"
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
