@@ -41,7 +41,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use self::error::StoreError;
 
 /// The `application_id` of an edge's file, "WayS" in ASCII.
-pub const APPLICATION_ID: i32 = 0x5761_7953;
+pub const APPLICATION_ID: u32 = 0x5761_7953;
 /// How long a statement waits for a plain client that is writing, in milliseconds.
 pub const BUSY_MS_MAX: u64 = 5_000;
 /// The oldest SQLite that we write with: earlier ones can lose a WAL that two connections reset at once.
@@ -151,29 +151,43 @@ enum Origin {
     Ours,
 }
 
-/// Whose file it is, by its header alone: opened in earnest, SQLite could already recover or create something.
+/// Whose file it is, by its header alone; `immutable` keeps SQLite from recovering or creating something.
 ///
-/// It is SQLite that reads the header. A descriptor of ours would, when closed, drop the POSIX locks of every connection
-/// that this process has on the file (SQLite, "How To Corrupt An SQLite Database File", section 2.2).
+/// The header is read by SQLite and never by a file handle of ours. Closing one would drop the POSIX locks that other
+/// connections of this process hold on the file (<https://sqlite.org/howtocorrupt.html>, 2.2); the next plain client
+/// would then take itself for the last one and remove the WAL beneath them.
 fn recognise(path: &Path) -> Result<Origin, StoreError> {
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
-    match std::fs::metadata(path) {
-        Ok(file) if file.len() == 0 => return Ok(Origin::New),
+    match path.metadata() {
+        Ok(metadata) if metadata.len() == 0 => return Ok(Origin::New),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
         Err(error) => return Err(file_error(error)),
     }
-    let name = path.to_str().ok_or_else(|| file_error(io::ErrorKind::InvalidFilename.into()))?;
-    let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let header = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?;
-    match header.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)) {
-        Ok(APPLICATION_ID) => Ok(Origin::Ours),
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(immutable(path), flags).map_err(|error| file_error(io::Error::other(error)))?;
+    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0)) {
+        Ok(id) if id == i64::from(APPLICATION_ID) => Ok(Origin::Ours),
         Ok(_) => foreign("another program made it"),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The URI of a file that nobody is to change while it is read.
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            _ => _ = write!(uri, "%{byte:02X}"),
+        }
+    }
+    uri + "?immutable=1"
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
