@@ -2,3 +2,4 @@
 
 pub mod every_case;
 pub mod history;
+pub mod one_task;
