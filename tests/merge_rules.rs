@@ -61,6 +61,25 @@ fn delete_that_lost_names_a_write_it_had_not_seen_even_an_overwritten_one() {
     );
 }
 
+#[test]
+fn edits_that_were_each_deleted_apart_are_not_lost_when_a_third_write_brings_the_row_back() {
+    let history = &mut History::default();
+    let [_, mut a, mut b, mut c] = four_that_know_one_task(history);
+    for (actor, title) in [(&mut a, "from a"), (&mut b, "from b")] {
+        set_title(history, actor, 100, title);
+        history.delete(actor, 200);
+    }
+    history.update(&mut c, 300, &[("priority", Some(text("high")))]);
+
+    let dead = join(&a, &b);
+    assert!(!dead.row.version.is_alive());
+    assert_eq!(losers(&dead.conflicts), [(Kind::EditEdit, Some("title"), 2, 1)]);
+    let living = merge(TASKS, ROW, &dead.row, &c.row, &[]);
+    assert!(living.row.version.is_alive());
+    assert_eq!(living.row.values["title"], text("from b"));
+    assert_eq!(losers(&living.conflicts), [(Kind::EditDelete, None, 3, 2)]);
+}
+
 // Rule 2: `updated_at` goes with the last writer and is never listed.
 
 #[test]
