@@ -20,3 +20,4 @@ pub mod schedule;
 pub mod site;
 pub mod wait;
 pub mod world;
+pub mod one_task;
