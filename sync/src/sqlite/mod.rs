@@ -36,7 +36,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use self::error::StoreError;
 
@@ -129,15 +129,31 @@ pub fn open_in_memory() -> Result<Store, StoreError> {
 /// [`StoreError::Sqlite`].
 pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     check_library()?;
-    if recognise(path)? == Origin::New {
-        let missing = io::Error::new(io::ErrorKind::NotFound, "no database has been made here yet");
-        return Err(StoreError::File { path: path.to_owned(), source: missing });
-    }
+    check_ours(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
+}
+
+/// Whether an existing file is an edge's, asked in a way that leaves nothing beside it and no lock of ours broken:
+/// SQLite puts off closing its handles while the process has locks on the file.
+fn check_ours(path: &Path) -> Result<(), StoreError> {
+    if !path.exists() {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "no database has been made here yet");
+        return Err(StoreError::File { path: path.to_owned(), source: missing });
+    }
+    let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let header = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?;
+    match header.pragma_query_value(None, "application_id", |row| row.get::<_, u32>(0)) {
+        Ok(APPLICATION_ID) => Ok(()),
+        Ok(_) => foreign("another program made it"),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The lock file that belongs to a database file.
@@ -152,6 +168,10 @@ enum Origin {
 }
 
 /// Whose file it is, by its header alone: opening it with SQLite could already recover or create something.
+///
+/// Never while this process has the file open with SQLite. Closing any handle of a file gives up all of the process's
+/// locks on it (fcntl(2)), and the next plain client to close then takes itself for the last one and removes the WAL
+/// under us (sqlite.org/howtocorrupt.html, section 2.2).
 fn recognise(path: &Path) -> Result<Origin, StoreError> {
     const HEADER_BYTES: u64 = 100;
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
