@@ -7,7 +7,7 @@ use serde_json::json;
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
 use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
 use sync::wire::stream;
-use tests::postgres::Cluster;
+use tests::postgres::{Cluster, shared_cluster};
 
 async fn pair() -> (Centre, Site, Site) {
     let centre = Centre::start().await;
@@ -515,6 +515,8 @@ async fn credentials_go_to_their_site_only() {
 async fn commits_out_of_order_and_a_long_open_transaction_skip_and_delay_nothing() {
     let (centre, mut left, mut right) = pair().await;
     let (early, late) = (centre.client().await, centre.client().await);
+    let elsewhere = shared_cluster().connect("postgres").await;
+    elsewhere.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
     let insert =
         |number: u128| format!("insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', 'x')", id(number));
     early.batch_execute(&format!("begin; {}", insert(100))).await.unwrap();

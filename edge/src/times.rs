@@ -46,8 +46,7 @@ impl SiteClock {
         let Some(time) = parse(stored) else { return stored.to_owned() };
         let local = time.with_timezone(&self.timezone);
         let now = self.now(now_ms);
-        let days = local.date_naive().signed_duration_since(now.date_naive()).num_days();
-        let day = match days {
+        let day = match self.days_until(stored, now_ms).unwrap_or_default() {
             0 => "today".to_owned(),
             1 => "tomorrow".to_owned(),
             -1 => "yesterday".to_owned(),
@@ -57,6 +56,12 @@ impl SiteClock {
             _ => local.format("%-d %b %Y").to_string(),
         };
         format!("{day} {}", local.format("%H:%M"))
+    }
+
+    /// How many midnights at the site lie between `now_ms` and a stored time; negative for the past.
+    pub fn days_until(&self, stored: &str, now_ms: u64) -> Option<i64> {
+        let local = parse(stored)?.with_timezone(&self.timezone);
+        Some(local.date_naive().signed_duration_since(self.now(now_ms).date_naive()).num_days())
     }
 
     /// The time of day of a moment, with the date when it is another day than at `now_ms`.

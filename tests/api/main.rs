@@ -5,6 +5,7 @@ use tests::desk::Answer;
 
 mod conflicts;
 mod lists;
+mod pages;
 mod refusals;
 mod rows;
 mod sign_in;

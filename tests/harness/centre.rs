@@ -285,7 +285,7 @@ impl Centre {
     }
 
     fn clamp(&self, key: (TableId, RowId), push: &mut Push, replica: ReplicaId, now_ms: u64) -> Vec<Clamp> {
-        let known = self.rows.get(&key).map(|stored| stored.row.version.vv.clone()).unwrap_or_default();
+        let known = self.rows.get(&key).map(|stored| stored.row.version.clone()).unwrap_or_default();
         clamp(&mut push.version, &known, &[replica], Hlc::ceiling(now_ms))
     }
 

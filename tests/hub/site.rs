@@ -328,7 +328,7 @@ impl Site {
                         .iter()
                         .map(|(replica, seq, hlc)| Clamp { replica: ReplicaId(*replica), seq: *seq, hlc: Hlc(*hlc) })
                         .collect();
-                    restamp(&mut local.row.version, &clamps);
+                    restamp(&mut local.row.version, local.base.as_ref().unwrap_or(&Vector::default()), &clamps);
                     if matches!(row.outcome, Outcome::Accepted | Outcome::Merged) {
                         local.base = None;
                     }

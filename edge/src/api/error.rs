@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rusqlite::ErrorCode;
 use sync::sqlite::error::StoreError;
@@ -182,16 +182,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// The answer where nothing is served.
-pub async fn no_route(uri: Uri) -> Error {
-    Error::NoRoute(path(&uri))
-}
-
 /// The answer to a method that is not served here.
 pub async fn no_method(method: Method) -> Error {
     Error::NoMethod(method)
-}
-
-fn path(uri: &Uri) -> String {
-    uri.path().chars().take(200).collect()
 }

@@ -14,6 +14,7 @@ use axum::routing::{delete, get, post};
 
 use crate::App;
 use crate::sessions::Door;
+use crate::web;
 
 mod audit;
 mod body;
@@ -69,7 +70,8 @@ pub fn router(app: App) -> Router {
         .nest("/api/v1", api)
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .fallback(error::no_route)
+        .merge(web::routes())
+        .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(guard_answers))

@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 use super::DemoError;
 use super::part::input_ended;
 
+/// What the keeper prints when all is up.
+pub(super) const READY: &str = "ready";
+
 const POLL_MS: u64 = 20;
 const START_POLLS_MAX: u32 = 3_000;
 const STOP_MS_MAX: u64 = 10_000;
@@ -42,30 +45,26 @@ pub(super) fn run(arguments: Arguments) -> Result<(), DemoError> {
 
 async fn keep(arguments: &Arguments) -> Result<(), DemoError> {
     let mut server = match (arguments.server.split_first(), &arguments.data) {
-        (Some((program, rest)), Some(data)) => {
-            let mut command = Command::new(program);
-            command.args(rest).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-            if let Some(&[user, group]) = arguments.owner.as_deref() {
-                command.uid(user).gid(group);
-            }
-            let mut server = command.spawn().map_err(DemoError::Program)?;
-            wait_until_ready(&mut server, data).await?;
-            Some(server)
-        }
+        (Some((program, rest)), Some(data)) => Some((start(program, rest, arguments)?, data)),
         _ => None,
     };
-    println!("ready");
+    let is_ready = match &mut server {
+        Some((server, data)) => wait_until_ready(server, data).await,
+        None => true,
+    };
+    println!("{}", if is_ready { READY } else { "not ready" });
     let ended = async {
         match &mut server {
-            Some(server) => drop(server.wait().await),
+            Some((server, _)) => drop(server.wait().await),
             None => std::future::pending().await,
         }
     };
+    // A server that ended has left a log that somebody may be about to read.
     tokio::select! {
         () = input_ended() => {}
-        () = ended => {}
+        () = ended, if is_ready => {}
     }
-    if let Some(server) = &mut server {
+    if let Some((server, _)) = &mut server {
         stop(server).await;
     }
     if let Some(directory) = &arguments.remove {
@@ -74,20 +73,29 @@ async fn keep(arguments: &Arguments) -> Result<(), DemoError> {
     Ok(())
 }
 
+fn start(program: &Path, rest: &[PathBuf], arguments: &Arguments) -> Result<Child, DemoError> {
+    let mut command = Command::new(program);
+    command.args(rest).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    if let Some(&[user, group]) = arguments.owner.as_deref() {
+        command.uid(user).gid(group);
+    }
+    command.spawn().map_err(DemoError::Program)
+}
+
 /// The server writes how it stands into the eighth line of its pid file.
-async fn wait_until_ready(server: &mut Child, data: &Path) -> Result<(), DemoError> {
+async fn wait_until_ready(server: &mut Child, data: &Path) -> bool {
     for _ in 0..START_POLLS_MAX {
         let file = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
         let ours = server.id().map(|pid| pid.to_string());
         if file.lines().next() == ours.as_deref() && file.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
-            return Ok(());
+            return true;
         }
         if !matches!(server.try_wait(), Ok(None)) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
     }
-    Err(DemoError::Part { name: "PostgreSQL".to_owned(), reason: "it did not start".to_owned() })
+    false
 }
 
 /// Asks for a fast shutdown, then for an immediate one.

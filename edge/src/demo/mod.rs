@@ -103,6 +103,12 @@ pub enum DemoError {
         "PostgreSQL refuses to run as root, and there is no user postgres or nobody: start the demo as another user"
     )]
     NoServerUser,
+    /// A demo runs in the directory.
+    #[error("a demo runs in {} already: stop that one, or give another --dir", path.display())]
+    Running {
+        /// The directory.
+        path: PathBuf,
+    },
     /// No demo runs, or it was not found.
     #[error("no demo was found: start one with `edge demo`, or say where it is with --dir")]
     NoDemo,
@@ -163,6 +169,10 @@ async fn show(arguments: Arguments) -> Result<(), DemoError> {
         eprintln!("{NO_POSTGRESQL}");
     }
     let place = Place::make(dir.as_deref(), clock)?;
+    let other = socket::connect(&place::socket(place.path())).await;
+    if other.is_ok_and(|stream| stream.is_some()) {
+        return Err(DemoError::Running { path: place.path().to_owned() });
+    }
     let mut stage = Stage::default();
     let raised = tokio::select! {
         raised = raise(&mut stage, &place, programs, clock) => raised.map(Some),
@@ -189,6 +199,9 @@ async fn show(arguments: Arguments) -> Result<(), DemoError> {
     };
     place.retract();
     stage.clear().await;
+    // With --dir the socket is all that goes; a dead one is replaced by the next demo.
+    let _ = socket::remove_if_there(&place::socket(place.path()));
+    place.remove();
     shown
 }
 

@@ -105,14 +105,14 @@ impl Part {
         self.child.id().unwrap_or_default()
     }
 
-    /// Waits for the line that it prints when it is ready.
+    /// Waits for the line that a keeper prints when all is up.
     pub(super) async fn ready(&mut self) -> Result<(), DemoError> {
         let mut line = String::new();
         if let Some(output) = self.child.stdout.as_mut() {
             // An end without a line says it: the part is gone.
             let _ = BufReader::new(output).read_line(&mut line).await;
         }
-        if line.is_empty() { Err(self.ended()) } else { Ok(()) }
+        if line.trim() == keeper::READY { Ok(()) } else { Err(self.ended()) }
     }
 
     /// Fails if it has ended by itself.

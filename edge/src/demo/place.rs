@@ -37,9 +37,11 @@ impl Place {
             None => std::env::temp_dir().join(format!("waystation-demo-{}", hex(clock.random::<6>()))),
         };
         let failed = |source| unusable(&path, source);
-        DirBuilder::new().recursive(true).mode(0o711).create(&path).map_err(failed)?;
-        // Passable, not readable: the database server may belong to another user and has to reach its own part.
-        fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(failed)?;
+        if !path.is_dir() {
+            DirBuilder::new().recursive(true).create(&path).map_err(failed)?;
+            // Passable, not readable: the database server may belong to another user and has to reach its own part.
+            fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(failed)?;
+        }
         for part in ["edges", "logs"] {
             DirBuilder::new().recursive(true).mode(0o700).create(path.join(part)).map_err(failed)?;
         }
@@ -49,6 +51,14 @@ impl Place {
     /// The directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes what is not kept; the keeper may have done so.
+    pub(super) fn remove(&self) {
+        if !self.is_kept {
+            // A keeper that removes it at the same moment is as good.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     /// The cluster's directory.

@@ -1,33 +1,43 @@
 //! `hub db`: create, migrate, seed.
 
 use serde_json::json;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::{Failure, connect, print_json, print_line};
 use crate::catalog::TABLES;
 use crate::hub::clock;
+use crate::hub::error::causes;
 use crate::pg::schema::{self, Applied, Pending};
 use crate::pg::{StoreError, capture, connection, versions};
 
 /// The oldest PostgreSQL whose `on delete set null (column)` the schema needs.
 pub const SERVER_VERSION_MIN: i32 = 150_000;
 
-/// Creates the configured database; one that is there is left as it is.
+/// Creates the configured database; one that is there is left as it is. For production, a server that lets us in without
+/// a password is refused.
 pub async fn create(database: &Config, production: bool) -> Result<(), Failure> {
     let name = database.get_dbname().unwrap_or("waystation").to_owned();
     let mut server = database.clone();
     let client = connect(server.dbname("postgres")).await?;
-    if connection::database_exists(&client, &name).await? {
-        print_line(&format!("database {name} exists; nothing was changed"))?;
-    } else {
-        connection::create_database(&client, &name).await?;
-        print_line(&format!("created database {name}; now run `hub db migrate up`"))?;
-    }
     if production && database.get_password().is_none() {
         let address = connection::address(database);
         return Err(Failure::Input(format!(
             "PostgreSQL at {address} let us in without a password, which production must not; set one and use DB_PASSWORD"
         )));
+    }
+    if connection::database_exists(&client, &name).await? {
+        print_line(&format!("database {name} exists; nothing was changed"))?;
+    } else {
+        connection::create_database(&client, &name).await.map_err(|error| match error {
+            StoreError::Forbidden(_) => Failure::Input(format!(
+                "role {} may not create database {name}; give it the right with `alter role ... createdb`, or create the \
+                 database as an administrator",
+                user(database)
+            )),
+            error => error.into(),
+        })?;
+        print_line(&format!("created database {name}; now run `hub db migrate up`"))?;
     }
     Ok(())
 }
@@ -39,8 +49,19 @@ pub async fn migrate(database: &Config, json: bool) -> Result<(), Failure> {
         let address = connection::address(database);
         return Err(Failure::Input(format!("PostgreSQL at {address} is older than 15; upgrade the server")));
     }
-    let applied = schema::migrate(&mut client).await?;
-    let adopted = install(&mut client).await?;
+    let explain = |error: StoreError| match error {
+        StoreError::Migrating(_) | StoreError::Forbidden(_) if is_forbidden(&error) => {
+            let name = database.get_dbname().unwrap_or_default();
+            let user = user(database);
+            Failure::Input(format!(
+                "role {user} lacks a right in database {name}: {}; migrate as the database's owner",
+                causes(&error)
+            ))
+        }
+        error => error.into(),
+    };
+    let applied = schema::migrate(&mut client).await.map_err(explain)?;
+    let adopted = install(&mut client).await.map_err(explain)?;
     if json {
         let applied: Vec<_> = applied.iter().map(applied_json).collect();
         return print_json(&json!({"applied": applied, "capture": capture::fingerprint(), "adopted": adopted}));
@@ -125,6 +146,19 @@ pub async fn seed(database: &Config, json: bool) -> Result<(), Failure> {
         "inserted {} tenants, {} users, {} sites, {} devices, {} tasks",
         seeded.tenants, seeded.users, seeded.sites, seeded.devices, seeded.tasks
     ))
+}
+
+fn user(database: &Config) -> &str {
+    database.get_user().unwrap_or("of this session")
+}
+
+/// Whether PostgreSQL refused for want of a right, however deep the error stands.
+fn is_forbidden(error: &StoreError) -> bool {
+    let mut sources = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    sources.any(|error| {
+        let code = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+        code == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    })
 }
 
 fn applied_json(migration: &Applied) -> serde_json::Value {

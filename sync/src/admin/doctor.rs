@@ -42,13 +42,14 @@ pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether a hub can serve from this database at all.
-pub async fn may_serve(database: &Config) -> Result<(), Failure> {
+/// Whether a hub can serve from this database at all. Where capture is not whole it serves, and returns what is wrong.
+pub async fn may_serve(database: &Config) -> Result<Vec<Finding>, Failure> {
     let client = connect(database).await?;
-    let first = findings(&client).await?.into_iter().find(|finding| finding.error && finding.about != "capture");
-    match first {
+    let errors = findings(&client).await?.into_iter().filter(|finding| finding.error);
+    let (capture, fatal): (Vec<_>, Vec<_>) = errors.partition(|finding| finding.about == "capture");
+    match fatal.into_iter().next() {
         Some(finding) => Err(Failure::Found(finding.message)),
-        None => Ok(()),
+        None => Ok(capture),
     }
 }
 

@@ -185,7 +185,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let flags = [("DATABASE_URL", cli.common.database_url), ("HUB_LISTEN", listen)];
     let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let directory = PathBuf::from(".");
-    let settings = Settings::gather(flags, std::env::vars(), &directory, cli.common.config.as_deref())?;
+    let settings = Settings::gather(flags, environment(), &directory, cli.common.config.as_deref())?;
     match cli.command {
         Command::Serve { .. } => super::run::serve(&settings.config()?).await,
         Command::Db(Db::Create { production }) => database::create(&settings.database()?, production).await,
@@ -209,6 +209,11 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         }
         Command::Dump { tenant, table, .. } => dump::print(&settings.database()?, &tenant, table.as_deref()).await,
     }
+}
+
+/// What is not text is none of our settings.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]

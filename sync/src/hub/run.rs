@@ -23,7 +23,11 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         Err(Failure::Connect(error @ connection::ConnectError::NoServer(..))) => {
             tracing::warn!("{error}; requests are answered 503 until it does");
         }
-        other => other?,
+        other => {
+            for finding in other? {
+                tracing::error!(finding = finding.message, "writes at the centre may go unseen");
+            }
+        }
     }
     let listener =
         TcpListener::bind(&config.listen).await.map_err(|error| Failure::Listen(config.listen.clone(), error))?;

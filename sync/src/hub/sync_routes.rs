@@ -9,14 +9,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
-use super::error::Error;
+use super::error::{Error, causes};
 use super::{EDGE_SCHEMA_MAX, Hub, clock, edge_auth};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
 use crate::pg::cursor::{self, Cursor, Snapshot};
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
-use crate::pg::{batch, feed, ledger};
+use crate::pg::{batch, feed, health, ledger};
 use crate::wire::message::{
     Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd, PullLine, Verdict,
     Welcome,
@@ -25,6 +25,8 @@ use crate::wire::stream::{self, Writer};
 
 /// The longest nonce that is echoed, in bytes.
 const NONCE_BYTES_MAX: usize = 200;
+/// How long a body may take to arrive, in milliseconds.
+const BODY_MS_MAX: u64 = 60_000;
 
 /// Checks what every request carries and echoes the nonce, so that no captive portal is taken for a hub.
 pub(super) async fn speak(request: Request, next: Next) -> Response {
@@ -87,13 +89,16 @@ pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body
     let edge = edge_auth::authenticate(&client, &headers).await?;
     let now_ms = clock::unix_ms();
     let own = edges::replicas(&**client, edge.id).await?;
-    let cursor = hub.open(&client, &edge, hello.cursor.as_deref()).await?;
+    let cursor = open(hello.cursor.as_deref(), &feed::seal_key(&**client).await?, &edge);
     let present = feed::snapshot_of(&**client).await?;
     let verdict = verdict(&edge, &own, &hello, cursor.as_ref(), &present);
     let offset_ms = i64::try_from(hello.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
     let seq = if verdict == Verdict::Ok { hello.seq } else { 0 };
     edges::greet(&**client, edge.id, seq, (&hello.app_version, hello.schema), offset_ms).await?;
     edges::report(&**client, edge.id, &hello.report).await?;
+    for finding in health::verify(&client).await?.iter().filter(|finding| finding.problem.is_error()) {
+        tracing::error!(%finding, "writes at the centre may go unseen");
+    }
     if verdict != Verdict::Ok {
         tracing::warn!(edge = edge.name, ?verdict, "a session was refused");
     }
@@ -150,19 +155,20 @@ pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body)
 pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
     let pull: Pull = read_one(body).await?;
     let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
-    let (edge, cursor) = {
+    let (edge, cursor, key) = {
         let client = hub.pool.get().await?;
         let edge = edge_auth::authenticate(&client, &headers).await?;
         if ReplicaId(pull.replica) != edge.replica {
             return Err(Error::Fence);
         }
         let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
-        let cursor = hub.open(&client, &edge, pull.cursor.as_deref()).await?.ok_or_else(unknown)?;
+        let key = feed::seal_key(&**client).await?;
+        let cursor = open(pull.cursor.as_deref(), &key, &edge).ok_or_else(unknown)?;
         edges::report(&**client, edge.id, &pull.report).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }
-        (edge, cursor)
+        (edge, cursor, key)
     };
     let mut woken = hub.wake.subscribe(edge.tenant);
     loop {
@@ -170,7 +176,7 @@ pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body)
         let page = hub.page(&edge, &cursor).await?;
         let more_to_wait = page.lines.is_empty() && page.complete && clock::instant() < until;
         if !more_to_wait || hub.is_stopping() {
-            return answer_page(&hub, &edge, page).await;
+            return answer_page(&edge, &key, &page);
         }
         tokio::select! {
             _ = woken.changed() => {}
@@ -180,7 +186,7 @@ pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body)
     }
 }
 
-async fn answer_page(hub: &Hub, edge: &Edge, page: feed::Page) -> Result<Response, Error> {
+fn answer_page(edge: &Edge, key: &[u8], page: &feed::Page) -> Result<Response, Error> {
     let mut writer = Writer::default();
     writer
         .line(&PullLine::Page(Page { unix_ms: clock::unix_ms(), rows_total: page.rows_total, replicas: page.replicas }))
@@ -188,7 +194,8 @@ async fn answer_page(hub: &Hub, edge: &Edge, page: feed::Page) -> Result<Respons
     for line in &page.lines {
         writer.line(line).map_err(Error::Answer)?;
     }
-    let cursor = hub.seal(edge, &page.cursor).await?;
+    let sealed = cursor::seal(&page.cursor, key, edge.id, clock::random()?);
+    let cursor = sealed.map_err(|error| Error::Message(error.to_string()))?;
     let end = PullEnd { lines: page.lines.len() as u64, cursor, complete: page.complete };
     writer.line(&PullLine::End(end)).map_err(Error::Answer)?;
     Ok(answer(writer.finish().map_err(Error::Answer)?))
@@ -204,30 +211,18 @@ impl Hub {
         }
         Ok(page)
     }
+}
 
-    /// An edge's cursor; `None` for one that this hub did not give to it.
-    async fn open(
-        &self,
-        client: &tokio_postgres::Client,
-        edge: &Edge,
-        sealed: Option<&str>,
-    ) -> Result<Option<Cursor>, Error> {
-        let Some(sealed) = sealed else { return Ok(Some(Cursor::default())) };
-        let key = feed::seal_key(client).await?;
-        Ok(cursor::open(sealed, &key, edge.id).ok())
-    }
-
-    async fn seal(&self, edge: &Edge, cursor: &Cursor) -> Result<String, Error> {
-        let client = self.pool.get().await?;
-        let key = feed::seal_key(&**client).await?;
-        let sealed = cursor::seal(cursor, &key, edge.id, clock::random()?);
-        sealed.map_err(|error| Error::Message(error.to_string()))
-    }
+/// An edge's cursor; `None` for one that this hub did not give to it.
+fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
+    sealed.map_or_else(|| Some(Cursor::default()), |sealed| cursor::open(sealed, key, edge.id).ok())
 }
 
 async fn read(body: Body) -> Result<Bytes, Error> {
-    to_bytes(body, PUSH_BYTES_MAX).await.map_err(|error| {
-        let causes = super::error::causes(&error);
+    let arrived = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), to_bytes(body, PUSH_BYTES_MAX)).await;
+    let slow = || Error::Message(format!("the body did not arrive within {BODY_MS_MAX} ms"));
+    arrived.map_err(|_| slow())?.map_err(|error| {
+        let causes = causes(&error);
         match causes.contains("length limit") {
             true => Error::TooLarge(format!("the body has more than {PUSH_BYTES_MAX} bytes; send it in parts")),
             false => Error::Message(format!("the body broke off: {causes}")),

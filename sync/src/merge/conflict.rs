@@ -67,11 +67,12 @@ impl Conflict {
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 
-    /// One record out of two copies of the same conflict: the later decision, the higher winner.
+    /// One record out of two copies of the same conflict: the later decision, the higher winner, the lower stamp of
+    /// the loser. Where one lost to an edit and, elsewhere, to a delete that is forgotten, the edit is named.
     pub fn join(self, other: Self) -> Self {
         let status = self.status.max(other.status);
         let winner = if self.winner.dot < other.winner.dot { other.winner } else { self.winner };
         let loser = if other.loser.dot.hlc < self.loser.dot.hlc { other.loser } else { self.loser };
-        Self { status, winner, loser, ..self }
+        Self { status, winner, loser, kind: self.kind.min(other.kind), ..self }
     }
 }

@@ -85,6 +85,8 @@ pub enum Forgery {
     ForeignDot,
     /// A dot is not covered by the version vector that carries it.
     DotOutsideVector,
+    /// A deleter is said to have seen writes that the row has not.
+    GoneOutsideVector,
     /// A register has a new dot but no value came with it.
     MissingValue,
 }
@@ -106,11 +108,14 @@ pub fn plan_push(
         return PushPlan::Known;
     }
     if hub.is_none() && !push.base.is_empty() {
-        return PushPlan::Gone { conflicts: forgotten(table, id, push, own) };
+        return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
     }
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);
     if push.version.vv.iter().any(unknown) || push.version.gone.iter().any(unknown) {
         return PushPlan::NeedFull;
+    }
+    if !push.version.vv.includes(&push.version.gone) {
+        return PushPlan::Refused(Forgery::GoneOutsideVector);
     }
     let theirs = match complete(known, push, own) {
         Ok(row) => row,
@@ -121,11 +126,15 @@ pub fn plan_push(
     PushPlan::Store { row: merged.row, conflicts: merged.conflicts, exact }
 }
 
-/// What a push wrote to a row that was deleted so long ago that nothing is known of its deleter.
-fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId]) -> Vec<Conflict> {
+/// What a push wrote, since it last heard of the hub, to a row that was deleted so long ago that nothing is known of
+/// its deleter. Nothing if the pusher deleted the row as well: that delete had seen its writes.
+fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId], quiet: Quiet<'_>) -> Vec<Conflict> {
+    if !push.version.is_alive() {
+        return Vec::new();
+    }
     let unknown = Dot { replica: ReplicaId(0), seq: 0, hlc: Hlc(0), by: None };
     let lost = |(register, value): (&Register, &Value)| {
-        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica))?;
+        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica) && !push.base.covers(dot))?;
         Some(Conflict {
             table,
             row: id,
@@ -136,7 +145,8 @@ fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId]) -> Vec<C
             status: Status::Open,
         })
     };
-    push.values.iter().filter_map(lost).collect()
+    let loud = push.values.iter().filter(|(register, _)| !quiet.contains(&register.as_str()));
+    loud.filter_map(lost).collect()
 }
 
 /// The pushed row made whole: every register whose dot the hub has seen is the hub's own, so that a push can neither
@@ -204,11 +214,14 @@ pub struct Clamp {
     pub hlc: Hlc,
 }
 
-/// Lowers every dot of `own` that lies above `ceiling` and that `known` has not seen, and says which.
-pub fn clamp(version: &mut Version, known: &Vector, own: &[ReplicaId], ceiling: Hlc) -> Vec<Clamp> {
+/// Lowers every dot of `own` that lies above `ceiling` and that `known`, the hub's version of the row, has not seen;
+/// and says which. None is lowered below what the hub knows of the row: the write may have seen it, and hub processes
+/// whose clocks differ, or one whose clock was set back, would otherwise let the older write win.
+pub fn clamp(version: &mut Version, known: &Version, own: &[ReplicaId], ceiling: Hlc) -> Vec<Clamp> {
+    let ceiling = ceiling.max(Hlc(known.hlc().0.saturating_add(1)));
     let mut clamps: Vec<Clamp> = Vec::new();
     for dot in version.dots.iter_mut() {
-        if own.contains(&dot.replica) && !known.covers(dot) && dot.hlc > ceiling {
+        if own.contains(&dot.replica) && !known.vv.covers(dot) && dot.hlc > ceiling {
             dot.hlc = ceiling;
             if !clamps.iter().any(|clamp| clamp.replica == dot.replica && clamp.seq == dot.seq) {
                 clamps.push(Clamp { replica: dot.replica, seq: dot.seq, hlc: ceiling });
@@ -220,8 +233,12 @@ pub fn clamp(version: &mut Version, known: &Vector, own: &[ReplicaId], ceiling: 
 
 /// Applies the hub's clamps to the edge's own copy. Later writes of the row by the same replica are restamped just
 /// above, in their order, so that what came later still ranks later.
-pub fn restamp(version: &mut Version, clamps: &[Clamp]) {
-    for clamp in clamps {
+///
+/// `base` is the hub's vector that the edge last knew for this row, before the answer that brought the clamps. A clamp
+/// of a write in it has been applied already: applying it again would lower writes made since, below writes of others
+/// that they had seen.
+pub fn restamp(version: &mut Version, base: &Vector, clamps: &[Clamp]) {
+    for clamp in clamps.iter().filter(|clamp| clamp.seq > base.seen(clamp.replica)) {
         for dot in version.dots.iter_mut().filter(|dot| dot.replica == clamp.replica) {
             if dot.seq == clamp.seq {
                 dot.hlc = dot.hlc.min(clamp.hlc);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::clock::Dot;
+use super::clock::{Dot, Hlc};
 use super::conflict::{Conflict, Kind, Party, Status};
 use super::ids::{RowId, TableId};
 use super::value::Register;
@@ -37,7 +37,8 @@ pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'
     row.version.dots.default = join(ours.version.dots.default, theirs.version.dots.default);
     row.version.dots.deleted = join(ours.version.dots.deleted, theirs.version.dots.deleted);
 
-    for register in registers(ours, theirs) {
+    let registers = registers(ours, theirs);
+    for &register in &registers {
         let (our_dot, their_dot) = (ours.version.dots.of(register), theirs.version.dots.of(register));
         let Some(dot) = join(our_dot, their_dot) else { continue };
         let winner = if our_dot.is_some_and(|our| our.same_write(&dot)) { ours } else { theirs };
@@ -48,23 +49,30 @@ pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'
             row.version.dots.named.insert(register.clone(), dot);
         }
     }
-    let conflicts = if row.version.is_alive() { lost(table, id, ours, theirs, &row, quiet) } else { Vec::new() };
+    let loud = registers.into_iter().filter(|register| !quiet.contains(&register.as_str()));
+    let conflicts =
+        if row.version.is_alive() { lost(table, id, (ours, theirs), &row, loud).collect() } else { Vec::new() };
     Merged { row, conflicts }
 }
 
-/// What lost when `ours` and `theirs` became the living row `joined`. A dead row lists nothing: its deleters had
-/// seen every write of it.
-fn lost(table: TableId, id: RowId, ours: &Row, theirs: &Row, joined: &Row, quiet: Quiet<'_>) -> Vec<Conflict> {
-    let edits = registers(ours, theirs).into_iter().filter(|register| !quiet.contains(&register.as_str())).filter_map(
-        |register| {
-            let dot = joined.version.dots.of(register)?;
-            let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
-            let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
-            edit_edit(table, id, register, winner, loser)
-        },
-    );
-    let deletes = edit_delete(table, id, ours, theirs).into_iter().chain(edit_delete(table, id, theirs, ours));
-    edits.chain(deletes).collect()
+/// What lost when two rows became the living row `joined`. A dead row lists nothing: its deleters had seen every
+/// write of it.
+fn lost<'a>(
+    table: TableId,
+    id: RowId,
+    (ours, theirs): (&'a Row, &'a Row),
+    joined: &'a Row,
+    registers: impl Iterator<Item = &'a Register>,
+) -> impl Iterator<Item = Conflict> {
+    let edits = registers.filter_map(move |register| {
+        let dot = joined.version.dots.of(register)?;
+        let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
+        let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
+        edit_edit(table, id, register, winner, loser)
+    });
+    let sides = [(ours, theirs), (theirs, ours)].into_iter();
+    let deletes = sides.filter_map(move |(dead, alive)| edit_delete(table, id, dead, alive, &joined.version.gone));
+    edits.chain(deletes)
 }
 
 /// The losing write of one register, if neither side had seen the other's and the values differ.
@@ -83,12 +91,12 @@ fn edit_edit(table: TableId, id: RowId, register: &Register, winner: &Row, loser
     })
 }
 
-/// The losing delete, if `dead` is deleted and `alive` holds a write that the deleter had not seen, made without
-/// knowing of the delete. The caller has established that the joined row lives.
-fn edit_delete(table: TableId, id: RowId, dead: &Row, alive: &Row) -> Option<Conflict> {
+/// The losing delete, if `dead` is deleted and `alive` holds a write that no deleter had seen, made without knowing
+/// of the delete. The caller has established that the joined row lives; `gone` is what its deleters had seen.
+fn edit_delete(table: TableId, id: RowId, dead: &Row, alive: &Row, gone: &Vector) -> Option<Conflict> {
     let deleted = dead.version.dots.deleted?;
     let lost = !dead.version.is_alive() && alive.version.is_alive() && !alive.version.vv.covers(&deleted);
-    let winning = highest_edit(&alive.version, &dead.version.gone)?;
+    let winning = survivor(&alive.version, gone)?;
     lost.then_some(Conflict {
         table,
         row: id,
@@ -100,10 +108,14 @@ fn edit_delete(table: TableId, id: RowId, dead: &Row, alive: &Row) -> Option<Con
     })
 }
 
-/// The highest edit that the deleter had not seen, or the highest of all when the unseen one was overwritten since.
-fn highest_edit(version: &Version, gone: &Vector) -> Option<Dot> {
-    let edits = || version.dots.edits().copied();
-    edits().filter(|dot| !gone.covers(dot)).max().or_else(|| edits().max())
+/// The highest edit that no deleter had seen. When others have overwritten it in every register, only the vector
+/// still knows of it: its stamp is forgotten then, so it goes by the lowest there is.
+fn survivor(version: &Version, gone: &Vector) -> Option<Dot> {
+    let held = version.dots.edits().copied().filter(|dot| !gone.covers(dot)).max();
+    held.or_else(|| {
+        let (replica, seq) = version.vv.iter().find(|&(replica, seq)| seq > gone.seen(replica))?;
+        Some(Dot { replica, seq, hlc: Hlc::default(), by: None })
+    })
 }
 
 fn registers<'a>(ours: &'a Row, theirs: &'a Row) -> BTreeSet<&'a Register> {

@@ -177,6 +177,7 @@ impl Candidate {
         let what = match forgery {
             Forgery::ForeignDot => "names a write by a replica that is not the pusher's",
             Forgery::DotOutsideVector => "has a dot that its own vector does not cover",
+            Forgery::GoneOutsideVector => "has a deleter that saw more of the row than there is",
             Forgery::MissingValue => "has a new dot without its value",
         };
         format!("{} {} {what}", self.table.name, self.id)

@@ -61,7 +61,7 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
                 }
                 Some(Held::Ours { known, before }) => {
                     let mut push = push.clone();
-                    let seen = known.as_ref().map(|row| row.version.vv.clone()).unwrap_or_default();
+                    let seen = known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
                     let clamps = clamp(&mut push.version, &seen, &work.own, Hlc::ceiling(work.now_ms));
                     let id = incoming.id();
                     candidates.push(Candidate { index, table, id, push, clamps, known, before });

@@ -127,7 +127,9 @@ fn explain(config: &Config, error: tokio_postgres::Error) -> ConnectError {
     let Some(code) = error.code().cloned() else {
         // The driver asks for a password only when the server wants one and there is none.
         return match config.get_password() {
-            None if error.to_string().contains("password") => ConnectError::Password(address, user, error),
+            None if std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("password")) => {
+                ConnectError::Password(address, user, error)
+            }
             _ => ConnectError::NoServer(address, error),
         };
     };

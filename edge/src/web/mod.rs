@@ -1,0 +1,69 @@
+//! The pages that technicians use: plain HTML from this box, which works without a script and without the WAN.
+//!
+//! A page reads with the API's own lists and writes with the API's own actions. Forms are protected like the cookie: a
+//! request counts only if one of our own pages sent it. A form sends what it was filled with beside what a person made
+//! of it, so that only what they changed is written.
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::api::Server;
+use crate::api::error::Error;
+
+mod conflicts;
+mod device;
+mod devices;
+mod form;
+mod link;
+mod page;
+mod sign_in;
+mod task;
+mod tasks;
+mod words;
+
+/// Every page and form.
+pub(crate) fn routes() -> Router<Server> {
+    Router::new()
+        .route("/", get(tasks::show))
+        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/tasks", get(tasks::show).post(task::create))
+        .route("/tasks/new", get(task::show_new))
+        .route("/tasks/{id}", get(task::show).post(task::submit))
+        .route("/tasks/{id}/delete", post(task::delete))
+        .route("/devices", get(devices::show))
+        .route("/devices/{id}", get(device::show).post(device::submit))
+        .route("/conflicts", get(conflicts::show))
+        .route("/conflicts/{id}/{decision}", post(conflicts::decide))
+        .route("/sync", get(link::show).post(link::exchange))
+        .route("/assets/style.css", get(style))
+        .route("/assets/icon.svg", get(icon))
+}
+
+/// The answer where nothing is served: a page for people, a problem for programs.
+pub(crate) async fn no_route(uri: Uri, headers: HeaderMap) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let error = Error::NoRoute(path);
+    let wants_page =
+        headers.get_all("accept").iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/html")));
+    if wants_page && !uri.path().starts_with("/api/") {
+        return page::PageError::from(error).into_response();
+    }
+    error.into_response()
+}
+
+async fn style() -> Response {
+    asset("text/css; charset=utf-8", include_str!("assets/style.css"))
+}
+
+async fn icon() -> Response {
+    asset("image/svg+xml", include_str!("assets/icon.svg"))
+}
+
+/// Pages name the version of an asset in its URL, so that it may be kept for ever.
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")], text).into_response()
+}
