@@ -148,7 +148,9 @@ fn a_transaction_begins_and_commits_in_one_function() {
         for function in functions(source) {
             let begins = [".transaction()", ".build_transaction()", ".transaction_with_behavior("];
             let opens = begins.iter().any(|begin| function.text.contains(begin));
-            if opens && !function.text.contains(".commit()") && !function.text.contains("read_only(true)") {
+            // A reading connection's transaction is a snapshot, with nothing to commit; `begin` says what it does.
+            let closes = [".commit()", "read_only(true)", "db.read(", "pub fn begin("];
+            if opens && !closes.iter().any(|close| function.text.contains(close)) {
                 broken.push(format!("{}:{} begins and does not commit", source.path, function.line));
             }
         }

@@ -328,7 +328,8 @@ impl Site {
                         .iter()
                         .map(|(replica, seq, hlc)| Clamp { replica: ReplicaId(*replica), seq: *seq, hlc: Hlc(*hlc) })
                         .collect();
-                    restamp(&mut local.row.version, local.base.as_ref().unwrap_or(&Vector::default()), &clamps);
+                    let known = local.base.clone().unwrap_or_default();
+                    restamp(&mut local.row.version, &known, &clamps);
                     if matches!(row.outcome, Outcome::Accepted | Outcome::Merged) {
                         local.base = None;
                     }

@@ -19,7 +19,6 @@ use crate::catalog::{self, Table};
 use crate::merge::clock::Hlc;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Clamp, restamp};
-use crate::merge::vector::Vector;
 use crate::wire::conflict;
 use crate::wire::frames::{PushAnswer, PushBody, read_push};
 use crate::wire::message::{Outcome, PushRow, RowAnswer};
@@ -111,7 +110,8 @@ fn accept(
     }
     let clamp = |&(replica, seq, hlc)| Clamp { replica: ReplicaId(replica), seq, hlc: Hlc(hlc) };
     let clamps: Vec<Clamp> = answer.clamps.iter().map(clamp).collect();
-    restamp(&mut tracked.version, tracked.base.as_ref().unwrap_or(&Vector::default()), &clamps);
+    let known = tracked.base.clone().unwrap_or_default();
+    restamp(&mut tracked.version, &known, &clamps);
     let acknowledged = acknowledged_by(this, &answer.vv.0, sent_seq.min(in_flight.high_seq));
     let before = tracked.base.take();
     let waits = tracked.version.vv.seen(this.replica) > acknowledged.seen(this.replica);
