@@ -41,16 +41,21 @@ fn insert_task(id: &str, title: &str) -> String {
 
 /// Waits until a task at an edge has a value.
 async fn until_task(edge: &Edge, id: &str, column: &str, wanted: impl Into<Value>) {
+    until_row(edge, &format!("/tasks/{id}"), column, wanted).await;
+}
+
+/// Waits until a row at an edge has a value, and returns the row.
+async fn until_row(edge: &Edge, path: &str, column: &str, wanted: impl Into<Value>) -> Value {
     let wanted = wanted.into();
     let api = edge.api().await;
-    eventually(&format!("{column} of {id} is {wanted} at {}", edge.place().edge), async || {
-        let task = api.get(&format!("/tasks/{id}")).await;
-        match task.status {
-            200 if task.clone().expect(200)[column] == wanted => Ok(()),
-            _ => Err(task.to_string()),
+    eventually(&format!("{column} of {path} is {wanted} at {}", edge.place().edge), async || {
+        let answer = api.get(path).await;
+        match answer.status {
+            200 if answer.clone().expect(200)[column] == wanted => Ok(answer.expect(200)),
+            _ => Err(answer.to_string()),
         }
     })
-    .await;
+    .await
 }
 
 /// Every conflict that an edge lists.

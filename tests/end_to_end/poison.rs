@@ -7,7 +7,7 @@ use tests::wait::eventually;
 use crate::{ACME, OFFICE_SITE, TECHSTART, id, insert_task, until_task};
 
 /// Waits until an edge lists exactly so many refused rows, and returns them.
-async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
+pub(super) async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
     let api = edge.api().await;
     eventually(&format!("{count} refused rows at {}", edge.place().edge), async || {
         let page = api.get("/sync/quarantine").await.expect(200);
@@ -45,6 +45,7 @@ async fn a_row_that_refers_to_nothing_is_refused_with_a_reason_and_stops_nothing
     assert!(central.starts_with(&format!("tasks|{bad}|")), "{central}");
     assert_eq!(world.sql(&format!("select count(*) from tasks where id = '{bad}'")).await, "0");
     world.assert_equal_dumps_of(vec![world.edge(1)]).await;
+    assert_eq!(edge.dump().await, world.dump_hub("acme-corp").await, "a dump leaves out what the hub has refused");
 
     // Later edits of other rows go on, and an edit of this one is tried again.
     edge.sqlite(&format!("update tasks set title = 'sound again' where id = '{good}'")).await;

@@ -68,12 +68,13 @@ pub struct Hub {
 
 /// An edge: its folder, its link, and its process while it runs.
 pub struct Edge {
+    // It ends before its link does, so that its log ends with its own words.
+    process: Mutex<Option<Process>>,
     place: Place,
     port: u16,
     data: PathBuf,
     directory: PathBuf,
     link: FaultProxy,
-    process: Mutex<Option<Process>>,
     api: OnceCell<Api>,
 }
 
@@ -451,9 +452,13 @@ impl Edge {
         self.api.get_or_init(async || self.api_of(self.place.person).await).await
     }
 
-    /// The API for somebody else.
+    /// The API for somebody else, as soon as the edge knows them.
     pub async fn api_of(&self, person: &str) -> Api {
-        let token = self.command(&["token", "--email", person]).await.succeeded();
+        let token = eventually("the edge knows the person", async || {
+            let finished = self.command(&["token", "--email", person]).await;
+            if finished.code == Some(0) { Ok(finished.stdout) } else { Err(format!("{finished}\n{}", self.log())) }
+        })
+        .await;
         Api::new(self.port, Some(token.trim().to_owned()))
     }
 

@@ -19,6 +19,8 @@ use http::{Wire, first_boundary};
 
 mod http;
 
+const EXCHANGES_SHOWN: usize = 12;
+
 /// What the link does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -53,7 +55,8 @@ pub enum Route {
 }
 
 impl Route {
-    fn path(self) -> &'static str {
+    /// Its path.
+    pub fn path(self) -> &'static str {
         match self {
             Self::Enroll => "/sync/v1/enroll",
             Self::Hello => "/sync/v1/hello",
@@ -241,6 +244,15 @@ impl FaultProxy {
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the link on port {} saw last:", self.port);
+            let exchanges = self.exchanges();
+            for exchange in exchanges.iter().rev().take(EXCHANGES_SHOWN).rev() {
+                let answer = exchange.answer.as_ref().map(|answer| (answer.first_line(), answer.text().len()));
+                let (line, length) = (exchange.request.first_line(), exchange.request.text().len());
+                eprintln!("{line} of {length} bytes, cut {}, answered {answer:?}", exchange.cut);
+            }
+        }
         self.set_link(Link::Closed);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -312,7 +324,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
             }
             Link::Up | Link::Portal { .. } => tokio::select! {
                 biased;
-                _ = link.changed() => continue,
+                // What was under way is lost with the link, also when the link is up again by now.
+                _ = link.changed() => if *link.borrow() == Link::Silent { continue } else { After::Reset },
                 after = exchange(&mut wire, &shared, now) => after.unwrap_or(After::Reset),
             },
         };

@@ -32,7 +32,7 @@ pub mod tasks;
 pub mod versions;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -129,31 +129,15 @@ pub fn open_in_memory() -> Result<Store, StoreError> {
 /// [`StoreError::Sqlite`].
 pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     check_library()?;
-    check_ours(path)?;
+    if recognise(path)? == Origin::New {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "no database has been made here yet");
+        return Err(StoreError::File { path: path.to_owned(), source: missing });
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
-}
-
-/// Whether an existing file is an edge's, asked in a way that leaves nothing beside it and no lock of ours broken:
-/// SQLite puts off closing its handles while the process has locks on the file.
-fn check_ours(path: &Path) -> Result<(), StoreError> {
-    if !path.exists() {
-        let missing = io::Error::new(io::ErrorKind::NotFound, "no database has been made here yet");
-        return Err(StoreError::File { path: path.to_owned(), source: missing });
-    }
-    let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
-    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let header = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?;
-    match header.pragma_query_value(None, "application_id", |row| row.get::<_, u32>(0)) {
-        Ok(APPLICATION_ID) => Ok(()),
-        Ok(_) => foreign("another program made it"),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The lock file that belongs to a database file.
@@ -167,31 +151,43 @@ enum Origin {
     Ours,
 }
 
-/// Whose file it is, by its header alone: opening it with SQLite could already recover or create something.
+/// Whose file it is, by its header alone; `immutable` keeps SQLite from recovering or creating something.
 ///
-/// Never while this process has the file open with SQLite. Closing any handle of a file gives up all of the process's
-/// locks on it (fcntl(2)), and the next plain client to close then takes itself for the last one and removes the WAL
-/// under us (sqlite.org/howtocorrupt.html, section 2.2).
+/// The header is read by SQLite and never by a file handle of ours. Closing one would drop the POSIX locks that other
+/// connections of this process hold on the file (<https://sqlite.org/howtocorrupt.html>, 2.2); the next plain client
+/// would then take itself for the last one and remove the WAL beneath them.
 fn recognise(path: &Path) -> Result<Origin, StoreError> {
-    const HEADER_BYTES: u64 = 100;
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
-    let mut header = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(HEADER_BYTES).read_to_end(&mut header).map_err(file_error)?,
+    match path.metadata() {
+        Ok(metadata) if metadata.len() == 0 => return Ok(Origin::New),
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
         Err(error) => return Err(file_error(error)),
-    };
-    if header.is_empty() {
-        return Ok(Origin::New);
     }
-    if !header.starts_with(b"SQLite format 3\0") {
-        return foreign("it is not a SQLite file");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(immutable(path), flags).map_err(|error| file_error(io::Error::other(error)))?;
+    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0)) {
+        Ok(id) if id == i64::from(APPLICATION_ID) => Ok(Origin::Ours),
+        Ok(_) => foreign("another program made it"),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
+        Err(error) => Err(error.into()),
     }
-    match header.get(68..72) {
-        Some(id) if id == APPLICATION_ID.to_be_bytes() => Ok(Origin::Ours),
-        _ => foreign("another program made it"),
+}
+
+/// The URI of a file that nobody is to change while it is read.
+fn immutable(path: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            _ => _ = write!(uri, "%{byte:02X}"),
+        }
     }
+    uri + "?immutable=1"
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
