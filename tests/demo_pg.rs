@@ -14,14 +14,17 @@ use tests::wait;
 struct Demo {
     process: Running,
     ready: Value,
+    /// Where the demo leaves word of itself, away from one that a person may be running.
+    runtime: PathBuf,
 }
 
 impl Demo {
     fn start(scratch: &Scratch) -> Self {
         let mut command = edge(&["demo", "--json", "--for", "600"]);
-        let mut process = Running::start(command.current_dir(scratch.path()).env("TMPDIR", "/tmp"), scratch);
+        let runtime = scratch.path().to_owned();
+        let mut process = Running::start(command.current_dir(&runtime).env("XDG_RUNTIME_DIR", &runtime), scratch);
         let line = process.first_line();
-        Self { process, ready: serde_json::from_str(&line).expect("one line of JSON") }
+        Self { process, ready: serde_json::from_str(&line).expect("one line of JSON"), runtime }
     }
 
     fn directory(&self) -> PathBuf {
@@ -52,7 +55,7 @@ impl Demo {
     }
 
     fn switch(&self, action: &str, name: &str) {
-        run(edge(&["demo", action, name, "--dir"]).arg(self.directory())).succeeded();
+        run(edge(&["demo", action, name]).env("XDG_RUNTIME_DIR", &self.runtime)).succeeded();
     }
 
     fn pids(&self) -> Vec<u32> {

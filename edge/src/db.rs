@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// How many write jobs may wait before callers do.
@@ -115,6 +115,30 @@ impl Db {
         finish(blocking.await.expect("the job's panics are caught and blocking jobs are not aborted"))
     }
 
+    /// Runs a job that reads several things as they are at one moment.
+    ///
+    /// # Errors
+    /// What the job says, and what SQLite says.
+    ///
+    /// # Panics
+    /// When the job does.
+    pub async fn snapshot<T, E>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<rusqlite::Error> + Send + 'static,
+    {
+        let whole = move |connection: &mut Connection| {
+            let tx = connection.transaction()?;
+            let seen = job(&tx)?;
+            tx.commit()?;
+            Ok(seen)
+        };
+        self.read(whole).await
+    }
+
     /// Changes its value after every job that changed the database. Writes of other programs are not seen here.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
@@ -171,15 +195,22 @@ fn finish<T>(caught: Caught<T>) -> T {
 mod tests {
     use super::*;
 
-    fn start() -> (Db, Writer) {
-        let path = std::env::temp_dir().join(format!("edge-db-{}.db", uuid::Uuid::from_u128(unique())));
-        let open = || Connection::open(&path).map_err(std::io::Error::other);
-        let (db, writer) = Db::start(open, open).unwrap();
-        (db, writer)
+    /// A directory that goes with the test.
+    struct Scratch(std::path::PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            // What stays behind is below the temporary directory.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 
-    fn unique() -> u128 {
-        u128::from_be_bytes(crate::clock::Clock::new().random())
+    fn start() -> (Db, Writer, Scratch) {
+        let path = std::env::temp_dir().join(format!("edge-db-{}", crate::clock::Clock::new().uuid_v4()));
+        std::fs::create_dir(&path).unwrap();
+        let open = || Connection::open(path.join("db")).map_err(std::io::Error::other);
+        let (db, writer) = Db::start(open, open).unwrap();
+        (db, writer, Scratch(path))
     }
 
     async fn insert(db: &Db) -> Result<usize, rusqlite::Error> {
@@ -188,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_panics_is_rolled_back_and_the_next_one_runs() {
-        let (db, writer) = start();
+        let (db, writer, _scratch) = start();
         db.write(|connection| connection.execute("create table t (x)", [])).await.unwrap();
         let handle = db.clone();
         let panicking = tokio::spawn(async move {
@@ -210,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_jobs_that_change_something_signal() {
-        let (db, _writer) = start();
+        let (db, _writer, _scratch) = start();
         db.write(|connection| connection.execute("create table t (x)", [])).await.unwrap();
         let mut written = db.written();
         written.mark_unchanged();
@@ -222,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_panics_gives_its_connection_back() {
-        let (db, _writer) = start();
+        let (db, _writer, _scratch) = start();
         for _ in 0..3 * READERS {
             let db = db.clone();
             let job = |_: &mut Connection| -> Result<(), rusqlite::Error> { panic!("on purpose") };

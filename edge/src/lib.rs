@@ -1,7 +1,9 @@
 //! The offline-first node of a site: a local mirror, an API and pages that work with the WAN down.
 //!
 //! Reading order: [`config`] and [`clock`] are what an edge is given; [`db`] is its one writer and its readers;
-//! [`sync_handle`] joins the sync loop to everybody else.
+//! [`running`] opens them under the lock. What people do is an [`action`], asked for through [`api`] and the pages; what
+//! the operator of the box does is in [`operator`], asked for through [`control`] or by [`cli`]. [`sync_loop`] carries
+//! out the session's steps with [`hub_client`]; [`sync_handle`] joins it to everybody else.
 
 use std::sync::Arc;
 

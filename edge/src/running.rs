@@ -103,3 +103,42 @@ impl Running {
         drop(lock);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sync::wire::message::{Enrolled, Fence};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_enrolment_interrupted_after_its_file_is_finished_at_the_next_start() {
+        let clock = Clock::new();
+        let directory = std::env::temp_dir().join(format!("edge-running-{}", clock.uuid_v4()));
+        let data = DataDir::new(&directory);
+        data.create().unwrap();
+        let identity = Enrolled {
+            edge: Uuid::from_u128(1),
+            name: "hq-1".to_owned(),
+            replica: 7,
+            credential: "secret".to_owned(),
+            tenant: Uuid::from_u128(2),
+            site: Uuid::from_u128(3),
+            fence: Fence { count: 4, token: "fence".to_owned() },
+        };
+        let credential = Credential { hub: "http://hub".to_owned(), identity };
+        credential.store(&data.credential()).unwrap();
+        for _ in 0..2 {
+            let listen = ([127, 0, 0, 1], 0).into();
+            let edge = open(Config { listen, data: directory.clone(), hub: None }).unwrap();
+            let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
+            assert_eq!(
+                (state.replica.0, state.tenant, state.site),
+                (7, Some(Uuid::from_u128(2)), Some(Uuid::from_u128(3)))
+            );
+            assert_eq!((state.fence.count, state.hub_url.as_deref()), (4, Some("http://hub")));
+            edge.close().await;
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -188,22 +188,21 @@ pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn,
 pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
     let (token_hash, clock) = (hash(token), app.clock);
     let now_ms = clock.unix_ms();
-    let look = move |connection: &mut Connection| -> Result<_, Refusal> {
-        let tx = connection.transaction()?;
-        let Some(session) = sessions::find(&tx, &token_hash)? else { return Ok(None) };
+    let look = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
+        let Some(session) = sessions::find(tx, &token_hash)? else { return Ok(None) };
         // A clock that was turned back does not make a session live longer than its last use.
         let now = times::timestamp(now_ms).max(session.last_seen_at.clone());
         let idle_until = times::shifted(&session.last_seen_at, i64::try_from(IDLE_MS_MAX).unwrap_or(i64::MAX));
         if now >= session.expires_at || now >= idle_until {
             return Ok(None);
         }
-        let edge = self_state::load(&tx)?;
+        let edge = self_state::load(tx)?;
         let Some((tenant, site)) = edge.tenant.zip(edge.site) else { return Ok(None) };
-        let Some(person) = people::find(&tx, tenant, session.user)? else { return Ok(None) };
+        let Some(person) = people::find(tx, tenant, session.user)? else { return Ok(None) };
         let visitor = Visitor { person, tenant, site, expires_at: session.expires_at, token_hash };
         Ok(Some((visitor, session.last_seen_at)))
     };
-    let Some((visitor, last_seen_at)) = app.db.read(look).await? else { return Ok(None) };
+    let Some((visitor, last_seen_at)) = app.db.snapshot(look).await? else { return Ok(None) };
     if last_seen_at < times::timestamp(now_ms.saturating_sub(TOUCH_MS)) {
         touch(app, visitor.token_hash.clone(), now_ms).await?;
     }

@@ -35,11 +35,9 @@ pub struct Status {
 /// [`StoreError::Sqlite`].
 pub async fn load(app: &App) -> Result<Status, StoreError> {
     let link = app.sync.link();
-    let read = |connection: &mut rusqlite::Connection| -> Result<_, StoreError> {
-        let tx = connection.transaction()?;
-        Ok((self_state::load(&tx)?, status::counts(&tx)?))
-    };
-    let (edge, counts) = app.db.read(read).await?;
+    let read =
+        |tx: &rusqlite::Transaction<'_>| -> Result<_, StoreError> { Ok((self_state::load(tx)?, status::counts(tx)?)) };
+    let (edge, counts) = app.db.snapshot(read).await?;
     let Link { state, caught_up, last_exchange_ms, last_error, hub_time_offset_ms, .. } = link;
     // The link knows of nothing before this process began; the database does.
     Ok(Status {

@@ -1,5 +1,7 @@
 //! The file itself: whose it is, who may open it, and that it always has this program's tables and triggers.
 
+use std::process::Command;
+
 use rusqlite::Connection;
 use sync::catalog::{Column, Kind, TABLES};
 use sync::merge::ids::PersonId;
@@ -32,6 +34,27 @@ fn a_second_writer_is_told_who_is_in_the_way_and_a_reader_is_not() {
     assert!(reader.execute("delete from sync_self", []).is_err());
     drop(first);
     open(&path).unwrap();
+}
+
+/// POSIX locks belong to a process: closing any descriptor of the file would drop those that SQLite holds. A plain client
+/// that leaves would then believe to be the last one, take the log away, and what we write afterwards would be lost.
+#[test]
+fn opening_a_reader_leaves_the_writer_its_locks() {
+    let dir = TempDir::new();
+    let path = dir.path().join("edge.db");
+    let mut store = open(&path).unwrap();
+    drop(open_reader(&path).unwrap());
+    assert!(matches!(open(&path).unwrap_err(), StoreError::Locked { .. }));
+    let plain = |script: &str| {
+        let output = Command::new("sqlite3").arg(&path).arg(script).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    plain("insert into tasks (title) values ('theirs')");
+    let tx = store.begin().unwrap();
+    tx.execute("insert into tasks (title) values ('ours')", []).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(plain("select count(*) from tasks"), "2\n", "the plain client took the log away");
 }
 
 #[test]

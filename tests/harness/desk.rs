@@ -88,11 +88,22 @@ pub struct Desk {
     pub app: App,
     /// Where it listens.
     pub url: String,
-    directory: PathBuf,
+    directory: Directory,
     client: Client,
     server: tokio::task::JoinHandle<()>,
     _lock: Option<std::fs::File>,
     _port: SyncPort,
+}
+
+/// Where the edge keeps its files. They go when it does.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left behind lies below the temporary directory.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// An answer.
@@ -128,7 +139,7 @@ impl Desk {
         fill(&tx).expect("the sample fits the schema");
         tx.commit().expect("the disk has room");
         drop(store);
-        Self::open(directory).await
+        Self::open(Directory(directory)).await
     }
 
     /// The same edge after a restart.
@@ -140,15 +151,15 @@ impl Desk {
         Self::open(directory).await
     }
 
-    async fn open(directory: PathBuf) -> Self {
-        let path = directory.join("edge.db");
+    async fn open(directory: Directory) -> Self {
+        let path = directory.0.join("edge.db");
         let (connection, lock) = open_when_free(&path).await.into_parts();
         let open_reader = || sqlite::open_reader(&path).map_err(std::io::Error::other);
         let (db, _) = Db::start(|| Ok(connection), open_reader).expect("the file opens for reading");
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
-        let config = Config { listen, data: directory.clone(), hub: None };
+        let config = Config { listen, data: directory.0.clone(), hub: None };
         let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
         let router = edge::api::router(app.clone());
         let server = tokio::spawn(async move {
@@ -160,14 +171,14 @@ impl Desk {
 
     /// Writes as a program on the box would, or with `applying` as the sync loop.
     pub async fn sql(&self, sql: &str) {
-        let connection = Connection::open(self.directory.join("edge.db")).expect("the file is there");
+        let connection = Connection::open(self.directory.0.join("edge.db")).expect("the file is there");
         connection.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout can be set");
         connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// One value out of the file, as text.
     pub async fn value(&self, sql: &str) -> String {
-        let connection = Connection::open(self.directory.join("edge.db")).expect("the file is there");
+        let connection = Connection::open(self.directory.0.join("edge.db")).expect("the file is there");
         let value: rusqlite::types::Value =
             connection.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"));
         match value {

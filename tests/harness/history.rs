@@ -64,14 +64,12 @@ pub struct History {
 pub enum Fate {
     /// It shows, or it is a delete and the row is dead.
     Visible,
-    /// A later write of the same register, or of a deleted row, had seen it.
+    /// A later edit of the same register had seen it, or, if it is a delete, any later write.
     Superseded,
-    /// A delete that had seen it took effect.
+    /// The row is dead, and a delete had seen it.
     Deleted,
     /// It is listed as a conflict.
     Listed,
-    /// A delete that had seen it was itself beaten by a write that had not.
-    Undone,
     /// It wrote what another write with a fate of its own wrote.
     Equal,
 }
@@ -185,10 +183,8 @@ impl History {
                     let same = |other: &Write| {
                         other.wrote(register) && other.values.get(*register) == write.values.get(*register)
                     };
-                    let others = self.edits(seen).filter(|(other, twin)| *other != index && same(twin));
-                    others
-                        .map(|(other, _)| other)
-                        .any(|other| self.fate_of_edit(other, register, seen, row, conflicts).is_some())
+                    let mut twins = self.edits(seen).filter(|(other, twin)| *other != index && same(twin));
+                    twins.any(|(other, _)| self.fate_of_edit(other, register, seen, row, conflicts).is_some())
                 };
                 match own {
                     Some(fate) => fates.push(fate),
@@ -235,7 +231,7 @@ impl History {
         if conflicts.iter().any(listed) {
             return Some(Fate::Listed);
         }
-        self.deletes(seen).any(saw).then_some(if alive { Fate::Undone } else { Fate::Deleted })
+        (!alive && self.deletes(seen).any(saw)).then_some(Fate::Deleted)
     }
 
     fn fate_of_delete(&self, index: usize, seen: Seen, row: &Row, conflicts: &[Conflict]) -> Result<Fate, String> {

@@ -13,6 +13,7 @@ pub mod history;
 pub mod journal;
 pub mod mirror;
 pub mod network;
+pub mod one_task;
 pub mod postgres;
 pub mod processes;
 pub mod programs;

@@ -54,15 +54,14 @@ pub(super) async fn list(
     let limit = paging::limit(&mut parameters)?;
     let after = paging::after(&mut parameters, "", 1)?;
     parameters.finish()?;
-    let read = move |connection: &mut rusqlite::Connection| {
-        let tx = connection.transaction()?;
+    let read = move |tx: &rusqlite::Transaction<'_>| {
         let after = match after.as_deref() {
             Some([Key::Text(id)]) => Uuid::try_parse(id).ok(),
             _ => None,
         };
-        conflicts::list(&tx, &statuses, row, after, limit + 1)
+        conflicts::list(tx, &statuses, row, after, limit + 1)
     };
-    let views = server.app.db.read(read).await?;
+    let views = server.app.db.snapshot(read).await?;
     let (views, next) = paging::cut(views, limit, |view| vec![Key::Text(view.id.to_string())]);
     Ok(paging::list(views.iter().map(json).collect(), next))
 }

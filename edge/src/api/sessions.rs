@@ -81,12 +81,11 @@ pub(super) async fn sign_out(State(server): State<Server>, visitor: Visitor) -> 
 
 pub(super) async fn me(State(server): State<Server>, visitor: Visitor) -> Result<Response, Error> {
     let (tenant, site) = (visitor.tenant, visitor.site);
-    let read = move |connection: &mut rusqlite::Connection| -> Result<_, Refusal> {
-        let tx = connection.transaction()?;
-        let row = edits::find(&tx, edits::table("tenants"), tenant, tenant)?;
-        Ok((row, sites::name_and_timezone(&tx, site)?))
+    let read = move |tx: &rusqlite::Transaction<'_>| -> Result<_, Refusal> {
+        let row = edits::find(tx, edits::table("tenants"), tenant, tenant)?;
+        Ok((row, sites::name_and_timezone(tx, site)?))
     };
-    let (row, place) = server.app.db.read(read).await?;
+    let (row, place) = server.app.db.snapshot(read).await?;
     let (name, timezone) = place.unzip();
     let owned = |column| row.text(column).map(str::to_owned);
     let me = MeJson {

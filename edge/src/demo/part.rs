@@ -83,6 +83,8 @@ fn stop_at_end_of_input() {
 pub(super) struct Part {
     name: String,
     log: PathBuf,
+    /// Where this run's part of the log begins.
+    log_start: usize,
     child: Child,
     input: ChildStdin,
 }
@@ -94,10 +96,11 @@ impl Part {
         let log = logs.join(format!("{name}.log"));
         let failed = |source| DemoError::Part { name: name.to_owned(), reason: format!("{source}") };
         let file = File::options().create(true).append(true).open(&log).map_err(failed)?;
+        let log_start = file.metadata().map_err(failed)?.len().try_into().unwrap_or(usize::MAX);
         command.stdin(Stdio::piped()).stderr(file).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed)?;
         let input = child.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Self { name: name.to_owned(), log, child, input })
+        Ok(Self { name: name.to_owned(), log, log_start, child, input })
     }
 
     /// Its process id.
@@ -134,8 +137,9 @@ impl Part {
     }
 
     fn ended(&self) -> DemoError {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(log.get(self.log_start..).unwrap_or_default()).into_owned();
+        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         DemoError::Part { name: self.name.clone(), reason: format!("it ended: {last}") }
     }
 }

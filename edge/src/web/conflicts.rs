@@ -81,12 +81,11 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
     let statuses: &[&str] = if decided { &["dismissed", "restored"] } else { &["open"] };
     let statuses: Vec<String> = statuses.iter().map(|status| (*status).to_owned()).collect();
     let (clock, now_ms, tenant) = (frame.clock, frame.now_ms, guest.0.tenant);
-    let read = move |connection: &mut Connection| -> Result<_, Refusal> {
-        let tx = connection.transaction()?;
-        let views = conflicts::list(&tx, &statuses, None, None, CONFLICTS_MAX)?;
-        views.iter().map(|view| card(&tx, tenant, view, clock, now_ms)).collect::<Result<Vec<_>, _>>()
+    let read = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
+        let views = conflicts::list(tx, &statuses, None, None, CONFLICTS_MAX)?;
+        views.iter().map(|view| card(tx, tenant, view, clock, now_ms)).collect::<Result<Vec<_>, _>>()
     };
-    let cards = server.app.db.read(read).await?;
+    let cards = server.app.db.snapshot(read).await?;
     let writes = guest.0.person.role > Role::Viewer;
     Ok(render(StatusCode::OK, &ConflictsPage { frame, decided, writes, cards }))
 }

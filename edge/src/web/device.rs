@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 use sync::sqlite::listing::Order;
 use sync::sqlite::tasks::{self, SORTS, TaskFilter};
 use uuid::Uuid;
@@ -89,18 +89,17 @@ pub(super) async fn submit(
 async fn page(server: &Server, guest: &Guest, id: Uuid) -> Result<DevicePage, PageError> {
     let frame = Frame::new(server, guest, "Device", "devices").await?;
     let (clock, now_ms, visitor) = (frame.clock, frame.now_ms, guest.0.clone());
-    let read = move |connection: &mut Connection| -> Result<_, Refusal> {
-        let tx = connection.transaction()?;
-        let record = edits::find(&tx, table(), visitor.tenant, id)?;
+    let read = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
+        let record = edits::find(tx, table(), visitor.tenant, id)?;
         let order = Order::parse(SORTS, "status,due_date").expect("tasks can be sorted by status and date");
         let filter = TaskFilter { device_id: Some(id), ..TaskFilter::default() };
-        let tasks = tasks::page(&tx, edits::table("tasks"), visitor.tenant, &filter, &order, None, TASKS_MAX)?;
-        let cards = tasks.records.iter().map(|task| task_cards::card(&tx, &visitor.person, task, clock, now_ms));
+        let tasks = tasks::page(tx, edits::table("tasks"), visitor.tenant, &filter, &order, None, TASKS_MAX)?;
+        let cards = tasks.records.iter().map(|task| task_cards::card(tx, &visitor.person, task, clock, now_ms));
         let cards = cards.collect::<Result<Vec<_>, _>>()?;
         let writable = record.reference("site_id").is_some_and(|site| visitor.person.works_at(site));
-        Ok((card(&tx, &record)?, record, cards, writable))
+        Ok((card(tx, &record)?, record, cards, writable))
     };
-    let (card, record, tasks, writable) = server.app.db.read(read).await?;
+    let (card, record, tasks, writable) = server.app.db.snapshot(read).await?;
     Ok(DevicePage {
         frame: Frame { title: card.name.clone(), ..frame },
         card,

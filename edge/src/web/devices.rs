@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use sync::sqlite::devices::{self, DeviceFilter, SORTS};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::listing::Order;
@@ -53,14 +53,13 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
         q: (!q.is_empty()).then(|| q.clone()),
         ..DeviceFilter::default()
     };
-    let read = move |connection: &mut Connection| -> Result<_, StoreError> {
-        let tx = connection.transaction()?;
+    let read = move |tx: &Transaction<'_>| -> Result<_, StoreError> {
         let order = Order::parse(SORTS, "name").expect("devices can be sorted by name");
-        let page = devices::page(&tx, table(), visitor.tenant, &filter, &order, None, DEVICES_MAX)?;
-        let cards = page.records.iter().map(|record| card(&tx, record));
+        let page = devices::page(tx, table(), visitor.tenant, &filter, &order, None, DEVICES_MAX)?;
+        let cards = page.records.iter().map(|record| card(tx, record));
         Ok((cards.collect::<Result<Vec<_>, _>>()?, page.next.is_some()))
     };
-    let (cards, more) = server.app.db.read(read).await?;
+    let (cards, more) = server.app.db.snapshot(read).await?;
     Ok(render(StatusCode::OK, &DevicesPage { frame, all, q, cards, more }))
 }
 

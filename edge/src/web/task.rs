@@ -156,19 +156,18 @@ fn again(mut page: TaskPage, form: &Submitted, status: StatusCode, notice: Strin
 async fn page(server: &Server, guest: &Guest, id: Option<Uuid>) -> Result<TaskPage, PageError> {
     let frame = Frame::new(server, guest, "Task", "tasks").await?;
     let (clock, now_ms, visitor) = (frame.clock, frame.now_ms, guest.0.clone());
-    let read = move |connection: &mut Connection| -> Result<_, Refusal> {
-        let tx = connection.transaction()?;
-        let record = id.map(|id| edits::find(&tx, table(), visitor.tenant, id)).transpose()?;
+    let read = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
+        let record = id.map(|id| edits::find(tx, table(), visitor.tenant, id)).transpose()?;
         let person = &visitor.person;
-        let card = record.as_ref().map(|record| card(&tx, person, record, clock, now_ms)).transpose()?;
+        let card = record.as_ref().map(|record| card(tx, person, record, clock, now_ms)).transpose()?;
         Ok((
-            device_choices(&tx, &visitor, record.as_ref())?,
-            people_choices(&tx, &visitor, record.as_ref())?,
+            device_choices(tx, &visitor, record.as_ref())?,
+            people_choices(tx, &visitor, record.as_ref())?,
             record,
             card,
         ))
     };
-    let (devices, people, record, card) = server.app.db.read(read).await?;
+    let (devices, people, record, card) = server.app.db.snapshot(read).await?;
     let form = match &record {
         Some(record) => RowForm::of(record, COLUMNS, clock),
         None => new_form(&guest.0.person),

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::listing::Order;
 use sync::sqlite::people;
@@ -90,15 +90,14 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
     let writes = visitor.person.role > crate::people::Role::Viewer;
     let filter = filter(&visitor, view, done, &q);
     let (clock, now_ms) = (frame.clock, frame.now_ms);
-    let read = move |connection: &mut Connection| -> Result<_, StoreError> {
-        let tx = connection.transaction()?;
+    let read = move |tx: &Transaction<'_>| -> Result<_, StoreError> {
         let sort = if done { "-completed_at,-updated_at" } else { "due_date,-priority" };
         let order = Order::parse(SORTS, sort).expect("tasks are sorted by columns that they can be sorted by");
-        let page = tasks::page(&tx, table(), visitor.tenant, &filter, &order, None, TASKS_MAX)?;
-        let cards = page.records.iter().map(|record| card(&tx, &visitor.person, record, clock, now_ms));
+        let page = tasks::page(tx, table(), visitor.tenant, &filter, &order, None, TASKS_MAX)?;
+        let cards = page.records.iter().map(|record| card(tx, &visitor.person, record, clock, now_ms));
         Ok((cards.collect::<Result<Vec<_>, _>>()?, page.next.is_some()))
     };
-    let (cards, more) = server.app.db.read(read).await?;
+    let (cards, more) = server.app.db.snapshot(read).await?;
     let sections = sections(cards);
     Ok(render(StatusCode::OK, &TasksPage { frame, view, done, q, sections, more, writes }))
 }

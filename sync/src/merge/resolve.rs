@@ -50,33 +50,27 @@ pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'
         }
     }
     let loud = registers.into_iter().filter(|register| !quiet.contains(&register.as_str()));
-    let conflicts =
-        if row.version.is_alive() { lost(table, id, (ours, theirs), &row, loud).collect() } else { Vec::new() };
+    let mut conflicts: Vec<Conflict> =
+        loud.filter_map(|register| edit_edit(table, id, register, (ours, theirs), &row)).collect();
+    if row.version.is_alive() {
+        conflicts.extend(edit_delete(table, id, ours, theirs, &row.version.gone));
+        conflicts.extend(edit_delete(table, id, theirs, ours, &row.version.gone));
+    }
     Merged { row, conflicts }
 }
 
-/// What lost when two rows became the living row `joined`. A dead row lists nothing: its deleters had seen every
-/// write of it.
-fn lost<'a>(
+/// The losing write of one register, if neither side had seen the other's and the values differ. It is recorded on a
+/// dead row too: a third write, unseen by the deleters, may bring the row back, and then only the record is left.
+fn edit_edit(
     table: TableId,
     id: RowId,
-    (ours, theirs): (&'a Row, &'a Row),
-    joined: &'a Row,
-    registers: impl Iterator<Item = &'a Register>,
-) -> impl Iterator<Item = Conflict> {
-    let edits = registers.filter_map(move |register| {
-        let dot = joined.version.dots.of(register)?;
-        let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
-        let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
-        edit_edit(table, id, register, winner, loser)
-    });
-    let sides = [(ours, theirs), (theirs, ours)].into_iter();
-    let deletes = sides.filter_map(move |(dead, alive)| edit_delete(table, id, dead, alive, &joined.version.gone));
-    edits.chain(deletes)
-}
-
-/// The losing write of one register, if neither side had seen the other's and the values differ.
-fn edit_edit(table: TableId, id: RowId, register: &Register, winner: &Row, loser: &Row) -> Option<Conflict> {
+    register: &Register,
+    (ours, theirs): (&Row, &Row),
+    joined: &Row,
+) -> Option<Conflict> {
+    let dot = joined.version.dots.of(register)?;
+    let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
+    let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
     let (winning, losing) = (winner.version.dots.of(register)?, loser.version.dots.of(register)?);
     let unseen = !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);
     let (winning_value, losing_value) = (winner.values.get(register), loser.values.get(register));
