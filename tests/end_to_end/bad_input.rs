@@ -7,7 +7,7 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::json;
 use tests::api::Api;
-use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
+use tests::deployment::{Deployment, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::fault_proxy::Route;
 use tests::processes::{Finished, Program, free_port, run};
 

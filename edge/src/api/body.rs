@@ -54,11 +54,11 @@ fn unsuitable(text: &str, error: &CanonicalError) -> Error {
         CanonicalError::Syntax(_) => BTreeMap::new(),
         _ => serde_json::from_str(text).unwrap_or_default(),
     };
-    let refused = |(name, raw): (&String, &Box<RawValue>)| {
+    let refused = |(name, raw): (String, Box<RawValue>)| {
         let reason = canonical::json(raw.get()).err()?;
         Some(Refusal::invalid(name, Mistake::Value, reason.to_string()).into())
     };
-    fields.iter().find_map(refused).unwrap_or_else(|| Error::MalformedJson(error.to_string()))
+    fields.into_iter().find_map(refused).unwrap_or_else(|| Error::MalformedJson(error.to_string()))
 }
 
 impl Fields {
