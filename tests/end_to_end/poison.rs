@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
+use tests::dumps;
 use tests::wait::eventually;
 
 use crate::{ACME, OFFICE_SITE, TECHSTART, id, insert_task, until_task};
 
 /// Waits until an edge lists exactly so many refused rows, and returns them.
-async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
+pub(super) async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
     let api = edge.api().await;
     eventually(&format!("{count} refused rows at {}", edge.place().edge), async || {
         let page = api.get("/sync/quarantine").await.expect(200);
@@ -15,6 +16,14 @@ async fn until_refused(edge: &Edge, count: usize) -> Vec<Value> {
         if items.len() == count { Ok(items) } else { Err(format!("{page}\n{}", edge.log())) }
     })
     .await
+}
+
+/// Ends the session and lets a new one begin; refused rows are tried again once a session.
+async fn begin_session(edge: &Edge) {
+    edge.link().cut();
+    edge.until_status("the edge notices that it is cut off", |status| status["state"] == "offline").await;
+    edge.link().heal();
+    edge.sync_now().await;
 }
 
 #[tokio::test]
@@ -45,6 +54,8 @@ async fn a_row_that_refers_to_nothing_is_refused_with_a_reason_and_stops_nothing
     assert!(central.starts_with(&format!("tasks|{bad}|")), "{central}");
     assert_eq!(world.sql(&format!("select count(*) from tasks where id = '{bad}'")).await, "0");
     world.assert_equal_dumps_of(vec![world.edge(1)]).await;
+    let differences = dumps::differences(&world.dump_hub("acme-corp").await, &edge.dump().await);
+    assert!(differences.iter().all(|difference| difference.contains(&bad)), "{differences:#?}");
 
     // Later edits of other rows go on, and an edit of this one is tried again.
     edge.sqlite(&format!("update tasks set title = 'sound again' where id = '{good}'")).await;
@@ -72,9 +83,7 @@ async fn a_refused_row_is_accepted_once_its_cause_is_gone() {
             "insert into devices (id, site_id, name, type, serial_number) values ('{other}', '{site}', 'Holder', 'sensor', 'TWICE')"
         ))
         .await;
-    // Refused rows are tried again once a session.
-    edge.link().cut();
-    edge.link().heal();
+    begin_session(edge).await;
     until_task(world.edge(1), &task, "title", "waits for its site").await;
     until_refused(edge, 0).await;
 
@@ -86,8 +95,7 @@ async fn a_refused_row_is_accepted_once_its_cause_is_gone() {
     let refused = until_refused(edge, 1).await;
     println!("a serial number that is taken is refused with: {}", refused[0]);
     world.sql(&format!("update devices set serial_number = 'FREED' where id = '{other}'")).await;
-    edge.link().cut();
-    edge.link().heal();
+    begin_session(edge).await;
     until_refused(edge, 0).await;
     world.assert_equal_dumps().await;
     assert_eq!(world.sql("select id from devices where serial_number = 'TWICE'").await, device);

@@ -1,10 +1,12 @@
 //! People who come into a tenant's scope and leave it.
 
+use serde_json::json;
 use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, WAREHOUSE};
 use tests::dumps;
 use tests::postgres::connect;
 use tests::wait::eventually;
 
+use crate::poison::until_refused;
 use crate::{ACME, HEADQUARTERS_SITE, id};
 
 /// Waits until an edge holds a person under this first name, or not at all.
@@ -118,11 +120,19 @@ async fn a_user_deleted_at_the_centre_is_gone_everywhere_and_forgotten_by_tasks(
     }
     let edge = world.edge(0);
     edge.link().cut();
-    edge.api().await.post("/tasks", &serde_json::json!({"title": "For Mei", "user_id": user})).await.expect(201);
+    let made = edge.api().await.post("/tasks", &json!({"title": "For Mei", "user_id": user})).await.expect(201);
     world.sql(&format!("delete from users where id = '{user}'")).await;
     until_person(world.edge(1), &user, None).await;
     edge.link().heal();
     until_person(edge, &user, None).await;
-    // The task that names someone who is gone is refused, or forgets them; either way the dumps agree.
+    // A task for someone who is gone is refused until it names somebody else; nothing else waits for it.
+    let refused = until_refused(edge, 1).await;
+    assert_eq!((&refused[0]["row_id"], &refused[0]["code"]), (&made["id"], &json!("missing_reference")));
+    let row = made["id"].as_str().expect("a row has an id");
+    let differences = dumps::differences(&world.dump_hub("acme-corp").await, &edge.dump().await);
+    assert!(differences.iter().all(|difference| difference.contains(row)), "{differences:#?}");
+    let path = format!("/tasks/{row}");
+    edge.api().await.patch(&path, &json!({"user_id": null})).await.expect(200);
     world.assert_equal_dumps().await;
+    assert_eq!(world.sql("select count(*) from tasks where title = 'For Mei' and user_id is null").await, "1");
 }

@@ -55,7 +55,8 @@ pub enum Route {
 }
 
 impl Route {
-    fn path(self) -> &'static str {
+    /// Its path.
+    pub fn path(self) -> &'static str {
         match self {
             Self::Enroll => "/sync/v1/enroll",
             Self::Hello => "/sync/v1/hello",

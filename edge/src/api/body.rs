@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 use sync::catalog::{Column, Kind, Table};
-use sync::wire::canonical;
+use sync::wire::canonical::{self, CanonicalError};
 use sync::wire::convert::{self, ConvertError};
 
 use super::Server;
@@ -39,13 +39,26 @@ impl FromRequest<Server> for Fields {
         }
         let bytes = Bytes::from_request(request, server).await.map_err(unread)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| Error::MalformedJson("it is not UTF-8".to_owned()))?;
-        let canonical = canonical::json(text).map_err(|error| Error::MalformedJson(error.to_string()))?;
+        let canonical = canonical::json(text).map_err(|error| unsuitable(text, &error))?;
         if !canonical.starts_with('{') {
             return Err(Error::NotAnObject);
         }
         let fields = serde_json::from_str(&canonical).map_err(|error| Error::MalformedJson(error.to_string()))?;
         Ok(Self { fields, is_patch })
     }
+}
+
+/// JSON that is sound and yet holds what no replica can hold is blamed on the field in which that stands.
+fn unsuitable(text: &str, error: &CanonicalError) -> Error {
+    let fields: BTreeMap<String, Box<RawValue>> = match error {
+        CanonicalError::Syntax(_) => BTreeMap::new(),
+        _ => serde_json::from_str(text).unwrap_or_default(),
+    };
+    let refused = |(name, raw): (String, Box<RawValue>)| {
+        let reason = canonical::json(raw.get()).err()?;
+        Some(Refusal::invalid(name, Mistake::Value, reason.to_string()).into())
+    };
+    fields.into_iter().find_map(refused).unwrap_or_else(|| Error::MalformedJson(error.to_string()))
 }
 
 impl Fields {

@@ -209,6 +209,9 @@ impl Hub {
         if !page.unsendable.is_empty() {
             ledger::quarantine(&**client, edge.tenant, &page.unsendable).await?;
         }
+        if !page.sendable.is_empty() {
+            ledger::repaired(&**client, edge.tenant, &page.sendable).await?;
+        }
         Ok(page)
     }
 }

@@ -4,6 +4,8 @@
 //! was overwritten. A page is one short read-only transaction. Nothing is skipped, because a window is defined by
 //! what was visible and not by numbers; nothing waits for a foreign transaction but that transaction's own rows.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
@@ -48,6 +50,8 @@ pub struct Page {
     pub replicas: u64,
     /// Rows that have no form in which they could be sent.
     pub unsendable: Vec<Refused>,
+    /// All others that the page has dealt with, by the number of their table.
+    pub sendable: Vec<(i16, Uuid)>,
 }
 
 /// Reads the page after `cursor` for an edge.
@@ -76,7 +80,9 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
         _ => Cursor { start: Some(end), window: None },
     };
     let Builder { lines, unsendable, .. } = builder;
-    Ok(Page { lines, cursor: next, complete, rows_total, replicas, unsendable })
+    let refused: BTreeSet<(i16, Uuid)> = unsendable.iter().map(|one| (one.table, one.row)).collect();
+    let sendable = keys[..sent].iter().filter(|key| !refused.contains(key)).copied().collect();
+    Ok(Page { lines, cursor: next, complete, rows_total, replicas, unsendable, sendable })
 }
 
 /// The tenants with something new since a snapshot, the nil id when it concerns users, and the snapshot up to which that

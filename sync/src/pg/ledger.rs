@@ -138,6 +138,17 @@ pub async fn supersede(tx: &Transaction<'_>, edge: Uuid, tables: &[i16], rows: &
     Ok(())
 }
 
+/// Closes the open entries about rows of the centre that can be sent again.
+pub async fn repaired(client: &impl GenericClient, tenant: Uuid, rows: &[(i16, Uuid)]) -> Result<(), StoreError> {
+    let (tables, rows): (Vec<i16>, Vec<Uuid>) = rows.iter().copied().unzip();
+    let statement = "update sync.quarantine as entry set status = 'superseded', settled_at = now()
+      from unnest($2::smallint[], $3::uuid[]) as sendable (table_id, row_id)
+      where entry.tenant_id = $1 and entry.edge_id is null and entry.status = 'open'
+        and entry.table_id = sendable.table_id and entry.row_id = sendable.row_id";
+    client.execute(statement, &[&tenant, &tables, &rows]).await?;
+    Ok(())
+}
+
 /// Adds an audit record of a site to the tenant's. One that is there already stays as it is.
 pub async fn audit(tx: &Transaction<'_>, tenant: Uuid, records: &[&Audit]) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = records.iter().map(|record| record.id).collect();
