@@ -4,7 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tests::checkers;
+use sync::merge::conflict::{Kind, Status};
+use tests::checkers::{self, Outcome};
+use tests::journal::{Deed, Key, Registers, Text, Write};
 use tests::schedule;
 use tests::site::Blank;
 use tests::world::World;
@@ -72,4 +74,105 @@ fn the_same_seed_gives_the_same_trace() {
         let (first, second) = (schedule::run(seed, &blank), schedule::run(seed, &Blank::new()));
         assert_eq!(first.trace, second.trace, "SEED={seed}");
     }
+}
+
+/// A sound outcome that has every kind of thing in it that a checker looks at.
+fn rich(blank: &Blank) -> Outcome {
+    let rich = (0..SEEDS).map(|seed| schedule::run(seed, blank).outcome()).find(|outcome| {
+        let deleted = outcome.journal.iter().any(|(_, write)| write.deed == Deed::Deleted && dead(outcome, write));
+        let conflicts = outcome.replicas[0].conflicts.iter();
+        deleted && !outcome.rows.is_empty() && conflicts.filter(|one| one.kind == Kind::EditEdit).count() > 1
+    });
+    rich.expect("one of so many seeds has all of it")
+}
+
+fn dead(outcome: &Outcome, write: &Write) -> bool {
+    !outcome.rows.contains_key(&write.row)
+}
+
+#[track_caller]
+fn is_found(outcome: &Outcome, what: &str, corrupt: impl FnOnce(&mut Outcome)) {
+    let mut corrupted = outcome.clone();
+    corrupt(&mut corrupted);
+    assert_ne!(checkers::check(&corrupted), Vec::<String>::new(), "nobody noticed: {what}");
+}
+
+#[test]
+fn the_checkers_find_what_is_wrong_with_corrupted_outcomes() {
+    let outcome = rich(&Blank::new());
+    assert_eq!(checkers::check(&outcome), Vec::<String>::new());
+    let (centre, last) = (0, outcome.replicas.len() - 1);
+    is_found(&outcome, "a row missing from one dump", |outcome| {
+        let dump = &mut outcome.replicas[last].dump;
+        let end = dump.trim_end().rfind('\n').expect("several rows");
+        dump.truncate(end + 1);
+    });
+    is_found(&outcome, "a byte changed in one dump", |outcome| {
+        outcome.replicas[last].dump = outcome.replicas[last].dump.replacen("\"w", "\"v", 1);
+    });
+    is_found(&outcome, "one version behind", |outcome| {
+        let (_, version) = outcome.replicas[last].versions.iter_mut().next().expect("a version");
+        version.push('1');
+    });
+    is_found(&outcome, "a conflict missing at one site", |outcome| _ = outcome.replicas[last].conflicts.pop());
+    is_found(&outcome, "a conflict decided at one site only", |outcome| {
+        let conflict = &mut outcome.replicas[last].conflicts[0];
+        conflict.status = if conflict.status == Status::Open { Status::Dismissed } else { Status::Open };
+    });
+    is_found(&outcome, "every conflict forgotten by everybody", |outcome| {
+        outcome.replicas.iter_mut().for_each(|replica| replica.conflicts.clear());
+    });
+    is_found(&outcome, "a conflict listed twice by everybody", |outcome| {
+        for replica in &mut outcome.replicas {
+            replica.conflicts.sort_by_key(sync::merge::conflict::Conflict::id);
+            replica.conflicts.push(replica.conflicts[0].clone());
+        }
+    });
+    is_found(&outcome, "something that still waits", |outcome| outcome.replicas[last].waits = true);
+    is_found(&outcome, "a number used up by nobody", |outcome| {
+        let (_, seq) = outcome.replicas[last].seq.as_mut().expect("a site");
+        *seq += 1;
+    });
+    is_found(&outcome, "a violation during the run", |outcome| outcome.violations.push("seen".to_owned()));
+    is_found(&outcome, "a centre that holds nothing", |outcome| outcome.replicas[centre].dump.clear());
+    is_found(&outcome, "a value that nobody wrote", |outcome| {
+        let registers = outcome.rows.values_mut().next().expect("a row");
+        registers.insert("timezone".to_owned(), Some("nowhere".to_owned()));
+    });
+    is_found(&outcome, "an overwritten value that is visible again", |outcome| {
+        let (row, register, value) = overwritten(outcome);
+        outcome.rows.get_mut(&row).expect("a living row").insert(register, value);
+    });
+    is_found(&outcome, "a delete undone by nobody", |outcome| {
+        let deleted = outcome.journal.iter().find_map(|(place, write)| {
+            let last = !outcome.journal.iter().any(|(_, later)| later.past.contains(&place));
+            (write.deed == Deed::Deleted && dead(outcome, write) && last).then_some(write.row)
+        });
+        outcome.rows.insert(deleted.expect("a row that died for good"), Registers::new());
+    });
+    is_found(&outcome, "a living row lost by everybody", |outcome| {
+        let row = *outcome.rows.keys().next().expect("a row");
+        outcome.rows.remove(&row);
+        for replica in &mut outcome.replicas {
+            let lines = replica.dump.lines().filter(|line| !line.contains(&row.1.to_string()));
+            replica.dump = lines.map(|line| format!("{line}\n")).collect();
+        }
+    });
+}
+
+/// A value of a living row that somebody who knew it has overwritten.
+fn overwritten(outcome: &Outcome) -> (Key, String, Text) {
+    let found = outcome.journal.iter().find_map(|(place, write)| {
+        let Deed::Wrote(registers) = &write.deed else { return None };
+        registers.iter().find_map(|(register, value)| {
+            let visible = outcome.rows.get(&write.row)?.get(register)?;
+            let later = outcome.journal.iter().any(|(_, later)| {
+                let wrote = matches!(&later.deed, Deed::Wrote(wrote) if wrote.contains_key(register));
+                later.row == write.row && wrote && later.past.contains(&place)
+            });
+            let named = value.as_deref().is_some_and(|value| value.starts_with('w'));
+            (later && named && visible != value).then(|| (write.row, register.clone(), value.clone()))
+        })
+    });
+    found.expect("something was overwritten")
 }
