@@ -64,8 +64,7 @@ fn a_plain_client_that_closes_leaves_the_log_to_those_who_have_the_file_open() {
     let store = open(&path).unwrap();
     // Closing a handle of the file would give up the locks of this whole process; opening readers must not do that.
     let reader = open_reader(&path).unwrap();
-    let write =
-        std::process::Command::new("sqlite3").arg(&path).arg("update sync_self set last_error = 'seen'").status();
+    let write = Command::new("sqlite3").arg(&path).arg("update sync_self set last_error = 'seen'").status();
     assert!(write.expect("the sqlite3 program is installed").success());
     assert!(dir.path().join("edge.db-wal").exists(), "the program took itself for the last client");
     assert_eq!(one::<String>(store.connection(), "select last_error from sync_self"), "seen");
