@@ -1,6 +1,10 @@
 //! Runs thousands of small disasters and judges what came out.
 //!
 //! `SEED=n` runs one of them and prints its trace; `SEEDS=n` runs that many. The same seed gives the same trace.
+//!
+//! It has been seen to fail when the code was broken on purpose: no restamp after a clamp, an acknowledgement of what was
+//! written after the batch, conflicts of a page not recorded, another batch instead of the bytes in flight, and a centre
+//! that never sends back what an edge pushed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

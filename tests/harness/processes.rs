@@ -305,7 +305,7 @@ fn guard(line: Line<'_>) {
         while read -r change what; do
           case $change in
             +) ids="$ids$what " ;;
-            -) ids="${ids%% $what *} ${ids#* $what }" ;;
+            -) case $ids in *" $what "*) ids="${ids%% $what *} ${ids#* $what }" ;; esac ;;
             /) set -- "$@" "$what" ;;
           esac
         done
