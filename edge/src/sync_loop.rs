@@ -291,7 +291,7 @@ impl SyncLoop {
                 any = true;
             }
         }
-        if let Some(pulling) = self.pulling.take().filter(|_| any) {
+        if any && let Some(pulling) = self.pulling.take() {
             // The session goes on waiting for a page; only the question is asked anew, and without patience.
             pulling.abort();
             self.pull(false);
