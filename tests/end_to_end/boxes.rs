@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tests::api::Api;
 use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
+use tests::wait::Stopwatch;
 
 use crate::{id, insert_task, until_task};
 
@@ -97,6 +98,21 @@ async fn a_person_signs_in_offline_with_the_pin_that_the_centre_set() {
               and resource_id = (select id from tasks where title = 'signed in offline')")
         .await;
     assert_eq!(by, "operator@acme-corp.com");
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_asked_for_does_not_wait_for_the_pull_that_waits() {
+    let world = Deployment::start(&[HEADQUARTERS]).await;
+    let edge = world.edge(0);
+    for round in 0..3 {
+        // A push that nobody asked for comes in between; it must not make the edge forget its waiting pull.
+        edge.api().await.post("/tasks", &json!({"title": format!("round {round}")})).await.expect(201);
+        world.assert_equal_dumps().await;
+        let watch = Stopwatch::start();
+        let synced = tokio::time::timeout(Duration::from_secs(15), edge.command(&["sync"])).await;
+        synced.expect("a pull waits at the hub for up to 25 s").succeeded();
+        println!("an exchange that is asked for: {:.0} ms", watch.ms());
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@ use std::fmt;
 use reqwest::Method;
 use serde_json::Value;
 
+/// How long an edge may take for an answer before it counts as hanging; an exchange that is asked for may take a while.
+const ANSWER_MS_MAX: u64 = 60_000;
+
 /// An answer, whatever its status.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -64,7 +67,8 @@ pub struct Api {
 impl Api {
     /// A client for the edge on `port`, signed in if there is a token.
     pub fn new(port: u16, token: Option<String>) -> Self {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client needs nothing");
+        let limit = std::time::Duration::from_millis(ANSWER_MS_MAX);
+        let client = reqwest::Client::builder().no_proxy().timeout(limit).build().expect("a client needs nothing");
         Self { base: format!("http://127.0.0.1:{port}"), token, client }
     }
 

@@ -16,7 +16,7 @@ use crate::api::{Answer, Api};
 use crate::dumps;
 use crate::fault_proxy::FaultProxy;
 use crate::postgres::{Cluster, empty_database, shared_cluster};
-use crate::processes::{Finished, Process, Program, free_port, run};
+use crate::processes::{Finished, Process, Program, free_port, remove_at_the_end, run};
 use crate::wait::eventually;
 
 const PORT_TRIES_MAX: u32 = 5;
@@ -78,6 +78,11 @@ pub struct Edge {
     api: OnceCell<Api>,
 }
 
+/// Whether `WAYSTATION_KEEP` in the environment asks to leave every deployment's files behind.
+fn kept() -> bool {
+    std::env::var_os("WAYSTATION_KEEP").is_some()
+}
+
 /// A directory that is removed with its owner.
 pub struct Directory(PathBuf);
 
@@ -88,6 +93,9 @@ impl Directory {
         let name = format!("waystation-deployment-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
+        if !kept() {
+            remove_at_the_end(&path);
+        }
         Self(path)
     }
 
@@ -105,7 +113,7 @@ impl Default for Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if std::thread::panicking() && std::env::var_os("WAYSTATION_KEEP").is_some() {
+        if kept() {
             eprintln!("kept: {}", self.0.display());
         } else if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("remove {}: {error}", self.0.display());

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -146,7 +147,7 @@ impl Process {
         command.args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a file handle can be cloned")).stderr(file);
         let child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
-        guard('+', child.id());
+        guard(Line::Begins(child.id()));
         Self { name: name.to_owned(), child: Mutex::new(child), log: log.to_owned() }
     }
 
@@ -165,7 +166,7 @@ impl Process {
         self.signal(Signal::KILL);
         let mut child = self.child();
         child.wait().expect("the process is our child");
-        guard('-', child.id());
+        guard(Line::Ended(child.id()));
     }
 
     /// Asks it to end (SIGTERM) and waits.
@@ -201,7 +202,7 @@ impl Process {
     fn end_within(&self, wait_ms: u64) -> Option<ExitStatus> {
         for _ in 0..wait_ms / POLL_MS {
             if let Some(status) = self.ended() {
-                guard('-', self.id());
+                guard(Line::Ended(self.id()));
                 return Some(status);
             }
             std::thread::park_timeout(Duration::from_millis(POLL_MS));
@@ -285,28 +286,46 @@ fn build() -> PathBuf {
     directory
 }
 
-/// Tells the guardian of a process that begins ('+') or has ended ('-').
-fn guard(change: char, id: u32) {
+/// Removes a directory when the test process has ended, if nobody did before.
+pub fn remove_at_the_end(directory: &Path) {
+    guard(Line::Directory(directory));
+}
+
+/// What the guardian is told.
+enum Line<'a> {
+    Begins(u32),
+    Ended(u32),
+    Directory(&'a Path),
+}
+
+fn guard(line: Line<'_>) {
     // The child is kept, though nobody waits for it: it ends after us.
     static GUARDIAN: OnceLock<Mutex<(Child, ChildStdin)>> = OnceLock::new();
     const SCRIPT: &str = r#"ids=" "
-        while read change id; do
+        while read -r change what; do
           case $change in
-            +) ids="$ids$id " ;;
-            -) ids="${ids%% $id *} ${ids#* $id }" ;;
+            +) ids="$ids$what " ;;
+            -) case $ids in *" $what "*) ids="${ids%% $what *} ${ids#* $what }" ;; esac ;;
+            /) set -- "$@" "$what" ;;
           esac
         done
-        for id in $ids; do kill -9 "$id"; done 2>/dev/null"#;
+        for id in $ids; do kill -9 "$id"; done 2>/dev/null
+        rm -rf "$@""#;
     let guardian = GUARDIAN.get_or_init(|| {
         let mut guardian = Command::new("sh");
-        std::os::unix::process::CommandExt::process_group(&mut guardian, 0);
-        guardian.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        guardian.process_group(0);
+        guardian.args(["-c", SCRIPT, "guardian"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guardian = guardian.spawn().expect("sh exists");
         let pipe = guardian.stdin.take().expect("the input was asked for");
         Mutex::new((guardian, pipe))
     });
     let mut guardian = guardian.lock().expect("no thread panics while it writes a line");
-    writeln!(guardian.1, "{change} {id}").expect("the guardian reads until the end");
+    let told = match line {
+        Line::Begins(id) => writeln!(guardian.1, "+ {id}"),
+        Line::Ended(id) => writeln!(guardian.1, "- {id}"),
+        Line::Directory(path) => writeln!(guardian.1, "/ {}", path.display()),
+    };
+    told.expect("the guardian reads until the end");
 }
 
 #[cfg(test)]
