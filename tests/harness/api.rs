@@ -68,7 +68,9 @@ impl Api {
     /// A client for the edge on `port`, signed in if there is a token.
     pub fn new(port: u16, token: Option<String>) -> Self {
         let limit = std::time::Duration::from_millis(ANSWER_MS_MAX);
-        let client = reqwest::Client::builder().no_proxy().timeout(limit).build().expect("a client needs nothing");
+        // A connection each: an edge closes one whose request it did not read to the end, such as too large a body.
+        let builder = reqwest::Client::builder().no_proxy().timeout(limit).pool_max_idle_per_host(0);
+        let client = builder.build().expect("a client needs nothing");
         Self { base: format!("http://127.0.0.1:{port}"), token, client }
     }
 
