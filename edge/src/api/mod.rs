@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 
+use self::resource::{added, one};
 use crate::App;
 use crate::sessions::Door;
 use crate::web;
@@ -25,6 +26,7 @@ mod health;
 mod paging;
 mod people;
 mod query;
+mod resource;
 pub mod row;
 mod sessions;
 mod sites;
@@ -49,12 +51,12 @@ pub fn router(app: App) -> Router {
     let api = Router::new()
         .route("/session", post(sessions::sign_in).delete(sessions::sign_out))
         .route("/me", get(sessions::me))
-        .route("/tasks", get(tasks::list).post(tasks::create))
-        .route("/tasks/{id}", get(tasks::show).patch(tasks::change).delete(tasks::delete))
-        .route("/devices", get(devices::list).post(devices::create))
-        .route("/devices/{id}", get(devices::show).patch(devices::change).delete(devices::delete))
-        .route("/sites", get(sites::list).post(sites::create))
-        .route("/sites/{id}", get(sites::show).patch(sites::change).delete(sites::delete))
+        .route("/tasks", get(tasks::list).merge(added(&tasks::TASKS)))
+        .route("/tasks/{id}", one(&tasks::TASKS))
+        .route("/devices", get(devices::list).merge(added(&devices::DEVICES)))
+        .route("/devices/{id}", one(&devices::DEVICES))
+        .route("/sites", get(sites::list).merge(added(&sites::SITES)))
+        .route("/sites/{id}", one(&sites::SITES))
         .route("/users", get(people::users))
         .route("/tenant", get(people::tenant))
         .route("/audit", get(audit::list))
