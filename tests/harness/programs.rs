@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::processes::Program;
 use crate::wait;
 
 /// What a finished program left.
@@ -41,12 +41,12 @@ impl Finished {
 
 /// A command of the edge, away from the settings of whoever runs the tests.
 pub fn edge(arguments: &[&str]) -> Command {
-    program("edge", arguments)
+    isolated(Program::Edge, arguments)
 }
 
 /// A command of the hub.
 pub fn hub(arguments: &[&str]) -> Command {
-    program("hub", arguments)
+    isolated(Program::Hub, arguments)
 }
 
 /// Runs a program to its end.
@@ -170,8 +170,8 @@ impl Drop for Scratch {
     }
 }
 
-fn program(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(directory().join(name));
+fn isolated(program: Program, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program.path());
     command.args(arguments.iter().map(OsStr::new));
     for (key, _) in std::env::vars_os() {
         let ours = ["EDGE_", "HUB_", "DB_", "DATABASE_URL"];
@@ -180,22 +180,6 @@ fn program(name: &str, arguments: &[&str]) -> Command {
         }
     }
     command
-}
-
-/// The directory of the programs. They are built once: testing alone does not build another package's programs.
-fn directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows its own file");
-        let directory = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").to_owned();
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--locked", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if directory.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs the tests").success(), "the programs do not build");
-        directory
-    })
 }
 
 fn next() -> u32 {
