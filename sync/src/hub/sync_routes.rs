@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, causes};
-use super::{EDGE_SCHEMA_MAX, Hub, clock, edge_auth};
+use super::{Hub, clock, edge_auth};
+use crate::catalog;
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
@@ -113,7 +114,8 @@ pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body
 /// Whether the edge's history continues what the hub knows of it, and the other way round. `cursor` is `None` for one
 /// that this hub did not seal.
 fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor>, present: &Snapshot) -> Verdict {
-    if hello.schema > EDGE_SCHEMA_MAX {
+    // A newer edge may have registers that the catalog here lacks.
+    if hello.schema > catalog::VERSION {
         return Verdict::UpgradeHub;
     }
     let ahead = |cursor: &Cursor| cursor.start.as_ref().is_some_and(|start| start.xmax > present.xmax);

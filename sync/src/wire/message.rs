@@ -84,7 +84,7 @@ pub struct Hello {
     pub in_flight: Option<Uuid>,
     /// How far it has pulled.
     pub cursor: Option<String>,
-    /// The version of its schema.
+    /// The version of its catalog ([`VERSION`](crate::catalog::VERSION)): which tables and columns it exchanges.
     pub schema: u32,
     /// The edge's version.
     pub app_version: String,
