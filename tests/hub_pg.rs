@@ -187,6 +187,38 @@ async fn stamps_from_the_future_are_clamped_and_told() {
 }
 
 #[tokio::test]
+async fn a_conflict_met_by_a_clock_in_2106_is_listed_with_the_stamps_of_the_centre() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "start");
+    left.task(id(101), "start");
+    left.push().await;
+    right.pull().await;
+    right.write("tasks", id(100), json!({"title": "lost"}));
+    right.write("tasks", id(101), json!({"title": "lives"}));
+    right.push().await;
+    left.unix_ms += 80 * 365 * 24 * 3600 * 1000;
+    left.write("tasks", id(100), json!({"title": "from 2106"}));
+    left.delete("tasks", id(101));
+    left.pull().await;
+    assert_eq!(left.conflicts.len(), 2, "both are met at the site, before the centre hears of them");
+    left.push().await;
+    let same = "select string_agg(c.kind, ',' order by c.kind) from sync.conflicts as c join sync.row_versions as v using (row_id)
+      where c.winner -> 'dot' = v.dots -> 'title' and c.kind = 'edit_edit'
+        or c.loser -> 'dot' = v.dots -> '-' and c.kind = 'edit_delete'";
+    assert_eq!(centre.value(same).await, "edit_delete,edit_edit");
+    // The site learns the stamps, and saying the same again with the wrong ones changes nothing but that it is told.
+    let wrong = left.conflicts.clone();
+    left.pull().await;
+    right.pull().await;
+    assert_eq!(left.conflicts, right.conflicts);
+    let told = std::mem::replace(&mut left.conflicts, wrong);
+    left.push().await;
+    left.pull().await;
+    assert_eq!(left.conflicts, told);
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
 async fn poison_is_quarantined_while_everything_else_flows() {
     let (centre, mut left, mut right) = pair().await;
     centre

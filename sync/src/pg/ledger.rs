@@ -1,6 +1,6 @@
 //! What must not be lost without a trace: conflicts, refused writes, and the audit records of sites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
@@ -40,8 +40,13 @@ pub struct Refused {
 }
 
 /// Stores conflicts, each joined with the copy that is there; those that bring nothing new are left alone, so that they
-/// are not sent again.
-pub async fn record(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[Conflict]) -> Result<(), StoreError> {
+/// are not sent again. Those of `corrected` are sent in any case: their sender holds them with other stamps.
+pub async fn record(
+    tx: &Transaction<'_>,
+    tenant: Uuid,
+    conflicts: &[Conflict],
+    corrected: &BTreeSet<Uuid>,
+) -> Result<(), StoreError> {
     let mut joined: BTreeMap<Uuid, Conflict> = BTreeMap::new();
     for conflict in conflicts {
         let id = conflict.id();
@@ -58,7 +63,7 @@ pub async fn record(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[Conflict]) 
     for (id, stored) in read_for_update(tx, tenant, &ids).await? {
         if let Some(new) = joined.remove(&id) {
             let both = stored.clone().join(new);
-            if both != stored {
+            if both != stored || corrected.contains(&id) {
                 joined.insert(id, both);
             }
         }
