@@ -3,11 +3,12 @@
 #[path = "hub/site.rs"]
 mod site;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
 use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
+use uuid::Uuid;
 
 async fn pair() -> (Centre, Site, Site) {
     let centre = Centre::start().await;
@@ -273,6 +274,70 @@ async fn poison_is_quarantined_while_everything_else_flows() {
 }
 
 #[tokio::test]
+async fn a_line_that_cannot_be_read_is_refused_alone() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "fine");
+    left.task(id(101), "also fine");
+    let lines = stream::read::<Json>(&left.batch()).unwrap();
+    let row = |number: u128, change: &dyn Fn(&mut Json)| {
+        let mut line = lines[1].clone();
+        line["row"]["id"] = json!(id(number));
+        change(&mut line["row"]);
+        line
+    };
+    let conflict = json!({"t": "tasks", "row": id(100), "kind": "edit_edit", "register": "title", "status": "open",
+        "loser": {"dot": [1, 1, 1], "value": "x"}, "winner": {"dot": [1, 2, 2], "value": "y"}});
+    let odd = [
+        (row(110, &|row| row["vv"] = json!("all")), "quarantined bad_row"),
+        (row(111, &|row| row["dots"]["*"] = json!([1, 2])), "quarantined bad_row"),
+        (row(112, &|row| row["vv"] = json!({"1": 9_223_372_036_854_775_808_u64})), "quarantined bad_row"),
+        (row(113, &|row| row["values"] = json!([])), "quarantined bad_row"),
+        (row(114, &|row| drop(row.as_object_mut().unwrap().remove("base"))), "quarantined bad_row"),
+        (row(115, &|row| row["values"]["user_id"] = json!("nobody")), "quarantined bad_value"),
+        (row(116, &|row| row["values"]["title"] = json!(7)), "quarantined bad_value"),
+        (row(117, &|row| row["values"]["due_date"] = json!("\0".repeat(9_000))), "quarantined bad_value"),
+        (row(118, &|row| row["values"]["metadata.\0"] = json!(1)), "quarantined bad_value"),
+        (row(119, &|row| row["values"]["priority"] = json!("cosmic")), "quarantined bad_value"),
+        (row(120, &|row| row["dots"]["metadata.\0"] = json!([left.me.replica, 1, 5])), "quarantined bad_value"),
+        (json!({"row": {"t": "users", "id": id(121), "vv": 1}}), "quarantined read_only"),
+        (json!({"row": {"t": "photos", "id": id(122), "vv": 1}}), "quarantined unknown_table"),
+        (json!({"row": {"t": "\0", "id": id(122), "vv": 1}}), "quarantined unknown_table"),
+        (json!({"conflict": {"t": "tasks", "kind": "a\0b"}}), ""),
+        (json!({"conflict": conflict}), ""),
+        (json!({"conflict": merged(&conflict, "status", json!("undecided\0"))}), ""),
+        (json!({"conflict": merged(&conflict, "loser", json!({"dot": [1]}))}), ""),
+        (json!({"audit": {"id": "none"}}), ""),
+    ];
+    let mut body = stream::Writer::default();
+    body.line(&lines[0]).unwrap();
+    for line in [&lines[1]].into_iter().chain(odd.iter().map(|(line, _)| line)).chain([&lines[2]]) {
+        body.line(line).unwrap();
+    }
+    body.line(&json!({"end": odd.len() + 2})).unwrap();
+    let answer = left.post("push", body.finish().unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let outcomes = left.take(&answer.body);
+    assert_eq!([&outcomes[&id(100)], &outcomes[&id(101)]], ["accepted", "accepted"]);
+    for (line, outcome) in odd.iter().filter(|(_, outcome)| !outcome.is_empty()) {
+        let row: Uuid = line["row"]["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!(outcomes[&row], *outcome, "{line}");
+    }
+    assert_eq!(centre.value("select count(*) from tasks").await, "2");
+    assert_eq!(centre.value("select count(*) from sync.conflicts").await, "1");
+    let kept = "select string_agg(code || ' ' || n, ', ' order by code)
+      from (select code, count(*) as n from sync.quarantine where status = 'open' group by code) as q";
+    let expected = "bad_audit 1, bad_conflict 3, bad_row 5, bad_value 6, read_only 1, unknown_table 1";
+    assert_eq!(centre.value(kept).await, expected);
+    assert_eq!(centre.value("select max(length(reason)) < 600 from sync.quarantine").await, "true");
+}
+
+fn merged(object: &Json, key: &str, value: Json) -> Json {
+    let mut object = object.clone();
+    object[key] = value;
+    object
+}
+
+#[tokio::test]
 async fn swapped_and_reused_serial_numbers_pass_beside_poison() {
     let (centre, mut left, mut right) = pair().await;
     for (number, serial) in [(100, "A"), (101, "B"), (102, "C"), (103, "D"), (104, "E")] {
@@ -417,7 +482,7 @@ async fn references_into_another_tenant_get_the_same_answer_as_missing_ones() {
 
 /// Code and reason, word for word.
 fn refusal_in(body: &[u8]) -> String {
-    let lines = stream::read::<serde_json::Value>(body).unwrap();
+    let lines = stream::read::<Json>(body).unwrap();
     let row = lines.iter().find_map(|line| line.get("row")).unwrap();
     format!("{} {}", row["code"], row["reason"])
 }
@@ -672,7 +737,7 @@ async fn every_kind_of_bad_body_has_its_own_refusal_and_changes_nothing() {
     };
     let no_end = {
         let mut lines = stream::Writer::default();
-        stream::read::<serde_json::Value>(&body).unwrap().iter().take(2).for_each(|line| lines.line(line).unwrap());
+        stream::read::<Json>(&body).unwrap().iter().take(2).for_each(|line| lines.line(line).unwrap());
         lines.finish().unwrap()
     };
     let cases: [(&str, Vec<u8>, u16, &str); 6] = [

@@ -147,6 +147,15 @@ pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body)
         Receipt::Revoked => return Err(Error::Revoked(edge.name)),
         Receipt::Forged(what) => return Err(Error::Forged(what)),
     };
+    if let Some(first) = batch.strange.first() {
+        let (count, reason) = (batch.strange.len(), &first.refusal.reason);
+        tracing::warn!(
+            edge = edge.name,
+            count,
+            reason,
+            "conflicts or audit records were set aside, see the quarantine"
+        );
+    }
     hub.wake.wake(edge.tenant);
     Ok(answer(body))
 }

@@ -80,12 +80,12 @@ async fn pushed_conflicts(
 impl Work<'_> {
     fn refused(&self, index: usize, fate: &Fate) -> Option<Refused> {
         let (Fate::Refused(refusal), Some(incoming)) = (fate, self.batch.rows.get(index)) else { return None };
-        let table = catalog::by_name(&incoming.row.table).map_or(0, |table| versions::number(table.id));
+        let table = catalog::by_name(&incoming.table).map_or(0, |table| versions::number(table.id));
         Some(Refused {
             edge: Some((self.edge.id, self.edge.replica)),
             table,
-            row: incoming.row.id,
-            seq: incoming.row.vv.0.seen(self.edge.replica),
+            row: incoming.id.0,
+            seq: incoming.seq,
             code: refusal.code.to_owned(),
             reason: refusal.reason.clone(),
             payload: incoming.payload(),
@@ -124,10 +124,10 @@ impl Work<'_> {
         Refused {
             edge: Some((self.edge.id, self.edge.replica)),
             table: 0,
-            row: strange.row,
+            row: strange.id,
             seq: 0,
-            code: "bad_conflict".to_owned(),
-            reason: strange.reason.clone(),
+            code: strange.refusal.code.to_owned(),
+            reason: strange.refusal.reason.clone(),
             payload: strange.payload.clone(),
         }
     }
@@ -175,8 +175,8 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
     let taken = matches!(fate, Fate::Taken(..));
     let clamps = clamps.iter().filter(|_| taken).map(|clamp| (clamp.replica.0, clamp.seq, clamp.hlc.0));
     RowAnswer {
-        table: incoming.row.table.clone(),
-        id: incoming.row.id,
+        table: incoming.table.clone(),
+        id: incoming.id.0,
         outcome,
         vv: VectorText(vv),
         clamps: clamps.collect(),

@@ -108,6 +108,10 @@ async fn store(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[(Uuid, Conflict)
 
 /// Stores refused writes; a newer refusal of the same row by the same edge takes the place of the older one.
 pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Refused]) -> Result<(), StoreError> {
+    // One statement cannot store two entries under one key, and rows of two unknown tables may have one id.
+    let key = |one: &Refused| (one.edge.map(|(edge, _)| edge), one.table, one.row);
+    let refused: BTreeMap<_, &Refused> = refused.iter().map(|one| (key(one), one)).collect();
+    let refused: Vec<&Refused> = refused.into_values().collect();
     let edges: Vec<Option<Uuid>> = refused.iter().map(|one| one.edge.map(|(edge, _)| edge)).collect();
     let replicas: Vec<Option<i32>> =
         refused.iter().map(|one| one.edge.map(|(_, replica)| replica.0.cast_signed())).collect();

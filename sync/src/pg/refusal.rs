@@ -4,7 +4,7 @@
 
 use std::error::Error as _;
 
-use super::batch::Refusal;
+use super::batch::{REASON_CHARACTERS_MAX, Refusal};
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
 
@@ -88,5 +88,5 @@ fn rule(constraint: &str) -> String {
 fn message(error: &StoreError) -> String {
     let database = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     let message = database.and_then(|error| error.as_db_error()).map(tokio_postgres::error::DbError::message);
-    message.map_or_else(|| error.to_string(), |message| message.chars().take(500).collect())
+    message.map_or_else(|| error.to_string(), |message| message.chars().take(REASON_CHARACTERS_MAX).collect())
 }
