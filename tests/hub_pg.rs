@@ -475,9 +475,32 @@ async fn references_into_another_tenant_get_the_same_answer_as_missing_ones() {
     left.write("tasks", id(101), task(OTHER, "smuggled"));
     assert_eq!(left.push().await[&id(101)], "quarantined missing_reference");
     left.rows.clear();
-    left.device(id(90), HEADQUARTERS, None);
-    assert_eq!(left.push().await[&id(90)], "quarantined duplicate_id");
     assert_eq!(centre.value(&format!("select count(*) from tasks where tenant_id = '{OTHER}'")).await, "0");
+}
+
+#[tokio::test]
+async fn an_id_of_another_tenant_gets_the_same_answer_as_one_that_a_trigger_keeps_out() {
+    let (centre, mut left, _right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into devices (id, site_id, name, type) values ('{}', '{ELSEWHERE}', 'x', 'sensor');
+        create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep_out before insert on devices for each row when (new.id = '{}') execute function keep_out()",
+            id(90),
+            id(91)
+        ))
+        .await;
+    let mut answers = Vec::new();
+    for probed in [id(90), id(91)] {
+        left.device(probed, HEADQUARTERS, None);
+        let answer = left.post("push", left.batch()).await;
+        answers.push(refusal_in(&answer.body));
+        assert_eq!(left.take(&answer.body)[&probed], "quarantined refused");
+        left.rows.remove(&(7, probed));
+    }
+    assert_eq!(answers[0], answers[1]);
+    let kept = "select count(distinct (code, reason)) || ' ' || count(*) from sync.quarantine";
+    assert_eq!(centre.value(kept).await, "1 2", "nor does what is kept of them tell the two apart");
 }
 
 /// Code and reason, word for word.
