@@ -5,9 +5,10 @@ mod site;
 
 use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
-use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
+use sync::wire::message::{Audit, Enroll, NDJSON, Pull, Report, Verdict};
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 async fn pair() -> (Centre, Site, Site) {
@@ -712,6 +713,38 @@ async fn a_revoked_edge_and_a_wrong_credential_are_refused() {
         assert_eq!((answer.status, answer.code()), (403, "revoked".to_owned()), "{route}");
     }
     assert_eq!(centre.value("select count(*) from tasks").await, "0");
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_body_is_read() {
+    let (centre, left, _right) = pair().await;
+    let random: Vec<u8> = (0..250_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let bodies = [
+        ("no body of ours", b"{}".to_vec()),
+        ("as large as can be", random.clone()),
+        ("cut", hello_of(&left)[..9].to_vec()),
+    ];
+    for route in ["hello", "push", "pull"] {
+        for (name, body) in &bodies {
+            for credential in [None, Some("nobody.guess")] {
+                let answer = post(&centre.url, route, credential, body.clone()).await;
+                assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{route}: {name}");
+            }
+        }
+    }
+    let answer = post(&centre.url, "enroll", None, random).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"), "a code needs no room");
+    // Nobody waits for the rest of a body that will not be read.
+    let address = centre.url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /sync/v1/push HTTP/1.1\r\nhost: hub\r\nsync-protocol: 1\r\nsync-nonce: n\r\ncontent-type: {NDJSON}\r\n\
+         content-length: 1000\r\n\r\nhalf"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 401");
 }
 
 fn hello_of(site: &Site) -> Vec<u8> {

@@ -4,6 +4,8 @@
 pub const PUSH_ROWS_MAX: usize = 1_000;
 /// Bytes of one push body as sent, compressed.
 pub const PUSH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the body with which a stranger asks for an identity, compressed.
+pub const ENROLL_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of one message body once inflated.
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How many times larger than its wire form a body may become.
