@@ -873,6 +873,31 @@ async fn what_has_no_canonical_form_is_listed_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_time_that_cannot_be_sent_is_listed_as_what_it_is() {
+    let (centre, mut left, _right) = pair().await;
+    let times = [
+        ("infinity", "infinity"),
+        ("-infinity", "-infinity"),
+        ("0044-03-15 12:00:00.5 BC", "0044-03-15 12:00:00.500+00 BC"),
+        ("0001-12-31 BC", "0001-12-31 00:00:00+00 BC"),
+        ("12026-01-01", "12026-01-01 00:00:00+00"),
+        ("294276-12-31", "a time in a year of six digits"),
+    ];
+    for (number, (time, _)) in (100..).zip(times) {
+        let insert = format!(
+            "set timezone = 'UTC'; insert into tasks (id, tenant_id, title, due_date) values ('{}', '{ACME}', 'x', '{time}')",
+            id(number)
+        );
+        centre.execute(&insert).await;
+    }
+    assert_eq!(left.pull().await, Vec::<String>::new());
+    for (number, (_, words)) in (100..).zip(times) {
+        let reason = centre.value(&format!("select reason from sync.quarantine where row_id = '{}'", id(number))).await;
+        assert_eq!(reason, format!("tasks.due_date: {words:?} is not a timestamp between the years 1 and 9999"));
+    }
+}
+
+#[tokio::test]
 async fn audit_records_are_stored_once_and_a_bad_one_is_kept_apart() {
     let (centre, mut left, _right) = pair().await;
     let audit = |number: u128, action: &str| Audit {
