@@ -5,6 +5,7 @@ use tests::desk::Answer;
 
 mod batch;
 mod conflicts;
+mod description;
 mod lists;
 mod pages;
 mod refusals;
