@@ -19,6 +19,7 @@ const LIMIT_MS: u64 = 15 * 60 * 1000;
 #[tokio::test]
 async fn every_answer_to_a_random_request_is_one_that_is_described_and_what_was_taken_reaches_the_centre() {
     let world = Deployment::start(&[HEADQUARTERS]).await;
+    world.assert_equal_dumps().await;
     let edge = world.edge(0);
     let token = edge.command(&["token", "--email", "admin@acme-corp.com"]).await.succeeded();
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/schemathesis");
