@@ -50,7 +50,7 @@ async fn a_refused_operation_is_named_and_undoes_the_others() {
             json!({"op": "create", "table": "tasks", "row": {"title": "x", "device_id": FOREIGN[1]}}),
             422,
             "missing_reference",
-            "/operations/1/device_id",
+            "/operations/1/row/device_id",
         ),
         (json!({"op": "create", "table": "tasks"}), 422, "missing_field", "/operations/1/row"),
         (json!({"op": "create", "table": "tasks", "row": []}), 422, "wrong_type", "/operations/1/row"),
@@ -73,7 +73,7 @@ async fn a_refused_operation_is_named_and_undoes_the_others() {
             json!({"op": "create", "table": "devices", "row": {"name": "x", "type": "sensor", "serial_number": "SN-Boiler"}}),
             409,
             "serial_number_taken",
-            "/operations/1/serial_number",
+            "/operations/1/row/serial_number",
         ),
     ];
     for (bad, status, code, pointer) in cases {

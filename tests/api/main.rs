@@ -12,6 +12,7 @@ mod refusals;
 mod rows;
 mod sign_in;
 mod streams;
+mod transcripts;
 
 /// An id that nothing has.
 const UNKNOWN: &str = "00000000-0000-4000-8000-00000000dead";

@@ -84,7 +84,7 @@ fn one(
     if kind == Kind::Create {
         let draft = row(&mut operation, resource, earlier)?;
         operation.finish()?;
-        return (resource.create)(tx, act, draft).map(Some);
+        return (resource.create)(tx, act, draft).map(Some).map_err(|refusal| refusal.below("row"));
     }
     let id = id(&operation.take_text("id")?, earlier).ok_or_else(|| {
         Refusal::invalid("id", Mistake::Type, "expected a uuid, or an earlier operation's \"$index\"")
@@ -95,7 +95,7 @@ fn one(
     }
     let draft = row(&mut operation, resource, earlier)?;
     operation.finish()?;
-    (resource.change)(tx, act, id, draft, expected).map(Some)
+    (resource.change)(tx, act, id, draft, expected).map(Some).map_err(|refusal| refusal.below("row"))
 }
 
 fn row(operation: &mut Fields, resource: &Resource, earlier: &[Option<Record>]) -> Result<Draft, Refusal> {

@@ -167,7 +167,8 @@ fn blamed(problem: Problem, refusal: &Refusal) -> Problem {
         Refusal::InBatch { index, refusal } => {
             let mut problem = blamed(problem.with("index", *index), refusal);
             let below = problem.more.get("pointer").and_then(|pointer| pointer.as_str()).unwrap_or_default();
-            let pointer = format!("/operations/{index}{below}");
+            let row = if matches!(**refusal, Refusal::SerialNumberTaken { .. }) { "/row" } else { "" };
+            let pointer = format!("/operations/{index}{row}{below}");
             problem.more.insert("pointer".to_owned(), pointer.into());
             problem
         }
