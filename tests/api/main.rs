@@ -13,6 +13,7 @@ mod rows;
 mod sign_in;
 mod streams;
 mod transcripts;
+mod troubles;
 
 /// An id that nothing has.
 const UNKNOWN: &str = "00000000-0000-4000-8000-00000000dead";

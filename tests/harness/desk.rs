@@ -169,6 +169,11 @@ impl Desk {
         Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock, _port: port }
     }
 
+    /// The edge's file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.0.join("edge.db")
+    }
+
     /// Writes as a program on the box would, or with `applying` as the sync loop.
     pub async fn sql(&self, sql: &str) {
         let connection = Connection::open(self.directory.0.join("edge.db")).expect("the file is there");

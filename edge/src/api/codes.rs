@@ -87,6 +87,13 @@ pub const METHOD_NOT_ALLOWED: ErrorCode = ErrorCode {
     when: "the path is served by other methods",
     what_to_do: "use one of those in the header Allow",
 };
+/// `request_timeout`
+pub const REQUEST_TIMEOUT: ErrorCode = ErrorCode {
+    code: "request_timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
+    when: "the request did not arrive, or could not be answered, within 60 s",
+    what_to_do: "send it again; look at the status before repeating a write without an Idempotency-Key",
+};
 /// `serial_number_taken`
 pub const SERIAL_NUMBER_TAKEN: ErrorCode = ErrorCode {
     code: "serial_number_taken",
@@ -275,6 +282,7 @@ pub const CODES: &[ErrorCode] = &[
     NOT_FOUND,
     NO_SUCH_ROUTE,
     METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
     SERIAL_NUMBER_TAKEN,
     ALREADY_RESTORED,
     NOTHING_LEFT,

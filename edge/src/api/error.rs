@@ -37,6 +37,9 @@ pub enum Error {
     /// The body is too large.
     #[error("the body is larger than {} bytes", super::BODY_BYTES_MAX)]
     TooLarge,
+    /// The request took too long.
+    #[error("the request did not arrive, or could not be answered, within {} s", super::REQUEST_MS_MAX / 1000)]
+    TooSlow,
     /// The body did not arrive whole.
     #[error("the body did not arrive whole")]
     Truncated,
@@ -95,6 +98,7 @@ impl Error {
             Self::MalformedJson(_) => codes::MALFORMED_JSON,
             Self::NotAnObject => codes::NOT_AN_OBJECT,
             Self::TooLarge => codes::TOO_LARGE,
+            Self::TooSlow => codes::REQUEST_TIMEOUT,
             Self::Truncated => codes::TRUNCATED,
             Self::MediaType(_) => codes::UNSUPPORTED_MEDIA_TYPE,
             Self::Parameter { mistake: Mistake::Unknown, .. } => codes::UNKNOWN_PARAMETER,

@@ -5,13 +5,14 @@
 //! same router.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use tokio::sync::{Semaphore, watch};
 
@@ -46,6 +47,9 @@ pub mod visitor;
 
 /// The most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a request may take to arrive and to be answered, in milliseconds. An answer that has begun may go on.
+pub const REQUEST_MS_MAX: u64 = 60_000;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -105,11 +109,14 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         })
 }
 
-/// What every answer says to browsers: nothing of it is run, framed, guessed at, or kept.
+/// Ends a request that takes too long, such as one whose body never comes. What every answer says to browsers: nothing
+/// of it is run, framed, guessed at, or kept.
 async fn guard_answers(request: Request, next: Next) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                           frame-ancestors 'none'";
-    let mut response = next.run(request).await;
+    let limit = Duration::from_millis(REQUEST_MS_MAX);
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| error::Error::TooSlow.into_response());
     let headers = response.headers_mut();
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -22,8 +22,13 @@ pub(super) struct Described {
 /// Begins the description of what a method does on a path.
 pub(super) fn operation(method: HttpMethod, path: &str, id: &str, tag: &str, summary: &str) -> Described {
     let operation = OperationBuilder::new().operation_id(Some(id)).tag(tag).summary(Some(summary));
-    let described =
-        Described { path: path.to_owned(), method, operation, problems: vec![422, 429, 500, 503], is_public: false };
+    let described = Described {
+        path: path.to_owned(),
+        method,
+        operation,
+        problems: vec![408, 422, 429, 500, 503],
+        is_public: false,
+    };
     if path.contains("{id}") { described.parameter(id_in_path()).problem(404) } else { described }
 }
 
