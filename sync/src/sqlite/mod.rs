@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod audit;
 pub mod capture;
+pub mod collisions;
 pub mod conflicts;
 pub mod devices;
 pub mod directory;
