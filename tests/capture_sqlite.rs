@@ -4,6 +4,8 @@
 //! on, and must leave the same. Expected lines list the rows that wait to be sent; `tests::mirror` explains the form and
 //! checks what holds of every version.
 
+#[path = "capture_sqlite/evictions.rs"]
+mod evictions;
 #[path = "capture_sqlite/file.rs"]
 mod file;
 #[path = "capture_sqlite/random.rs"]

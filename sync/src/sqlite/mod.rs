@@ -15,6 +15,7 @@ pub mod devices;
 pub mod directory;
 pub mod dump;
 pub mod error;
+mod evictions;
 pub mod ledger;
 pub mod listing;
 pub mod lockouts;
