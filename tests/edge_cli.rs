@@ -163,7 +163,9 @@ fn commands_answer_alike_beside_a_running_edge_and_alone() {
     let ask = || {
         let status = on(&scratch, &data, &["status", "--json"]).succeeded();
         let status: Value = serde_json::from_str(&status).unwrap();
-        let others = [&["token", "--email", "nobody@example.com"][..], &["sync"]];
+        let nobody = ["--email", "nobody@example.com"];
+        let decide = ["conflicts", "dismiss", "0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11", nobody[0], nobody[1]];
+        let others = [&["token", nobody[0], nobody[1]][..], &["sync"], &decide, &decide[..3]];
         let mut said = others.map(|arguments| on(&scratch, &data, arguments).failed()).to_vec();
         said.push(on(&scratch, &data, &["dump"]).succeeded());
         said.push(on(&scratch, &data, &["conflicts", "list"]).succeeded());
