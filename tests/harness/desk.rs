@@ -161,7 +161,7 @@ impl Desk {
         let (sync, port) = sync_handle::channel();
         let config = Config { listen, data: directory.0.clone(), hub: None };
         let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
-        let router = edge::api::router(app.clone());
+        let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use super::Server;
 use super::error::Error;
 use super::paging;
 use super::query::Parameters;
+use super::repeat::{Answer, RepeatKey};
 use super::visitor::Id;
 use crate::action;
 use crate::conflicts::{self, ConflictView, Side};
@@ -71,16 +73,30 @@ pub(super) async fn show(State(server): State<Server>, _: Visitor, Id(id): Id) -
     Ok(Json(json(&view)).into_response())
 }
 
-pub(super) async fn restore(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
-    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::restore(tx, act, id);
-    let view = action::perform(&server.app, visitor.person.id, restore).await?;
-    Ok(Json(json(&view)).into_response())
+pub(super) async fn restore(
+    State(server): State<Server>,
+    visitor: Visitor,
+    Id(id): Id,
+    key: RepeatKey,
+) -> Result<Response, Error> {
+    let repeat = key.alone();
+    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
+        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::restore(tx, act, id)?))))
+    };
+    Ok(action::perform(&server.app, visitor.person.id, restore).await?.into_response())
 }
 
-pub(super) async fn dismiss(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
-    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::dismiss(tx, act, id);
-    let view = action::perform(&server.app, visitor.person.id, dismiss).await?;
-    Ok(Json(json(&view)).into_response())
+pub(super) async fn dismiss(
+    State(server): State<Server>,
+    visitor: Visitor,
+    Id(id): Id,
+    key: RepeatKey,
+) -> Result<Response, Error> {
+    let repeat = key.alone();
+    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
+        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::dismiss(tx, act, id)?))))
+    };
+    Ok(action::perform(&server.app, visitor.person.id, dismiss).await?.into_response())
 }
 
 /// A conflict as a program reads it.

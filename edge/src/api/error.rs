@@ -42,6 +42,30 @@ pub enum Error {
     /// The body is of another type.
     #[error("send the body as {0}")]
     MediaType(&'static str),
+    /// A query parameter cannot be taken.
+    #[error("{name}: {reason}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What kind of mistake it is.
+        mistake: Mistake,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// A header cannot be taken.
+    #[error("{name}: {reason}")]
+    Header {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// As many listen as may.
+    #[error("as many programs listen to this edge's events as may: try again later")]
+    Crowded,
+    /// A file could not be written.
+    #[error("the file could not be written: {0}")]
+    Unwritten(String),
     /// An exchange did not complete.
     #[error("the exchange did not complete: {0}")]
     ExchangeFailed(String),
@@ -72,6 +96,13 @@ impl Error {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Truncated => (StatusCode::BAD_REQUEST, "truncated"),
             Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::Parameter { mistake: Mistake::Unknown, .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unknown_parameter")
+            }
+            Self::Parameter { mistake, .. } => (StatusCode::UNPROCESSABLE_ENTITY, mistake_code(mistake)),
+            Self::Header { .. } => (StatusCode::BAD_REQUEST, "invalid_header"),
+            Self::Crowded => (StatusCode::TOO_MANY_REQUESTS, "too_many_listeners"),
+            Self::Unwritten(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::ExchangeFailed(_) => (StatusCode::SERVICE_UNAVAILABLE, "exchange_failed"),
             Self::SignIn(SignInError::Wrong) => (StatusCode::UNAUTHORIZED, "wrong_credentials"),
             Self::SignIn(SignInError::Wait { .. }) => (StatusCode::TOO_MANY_REQUESTS, "locked_out"),
@@ -105,19 +136,15 @@ impl Error {
         let (status, code) = self.status();
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Problem::new(status.as_u16(), title, code, self.detail());
-        match self.refusal() {
-            Some(Refusal::Invalid { field, mistake, .. }) => {
-                let problem = problem.with("field", field.clone());
-                match mistake {
-                    Mistake::Label(allowed) => problem.with("allowed", allowed.clone()),
-                    _ => problem,
-                }
+        match self {
+            Self::Parameter { name, mistake, .. } => {
+                labelled(problem.with("field", name.clone()).with("parameter", name.clone()), mistake)
             }
-            Some(Refusal::SerialNumberTaken { .. }) => problem.with("field", "serial_number"),
-            Some(Refusal::Changed { current, .. }) => {
-                problem.with("current", serde_json::to_value(RowJson(current)).unwrap_or_default())
-            }
-            _ => problem,
+            Self::Header { name, .. } => problem.with("header", *name),
+            _ => match self.refusal() {
+                Some(refusal) => blamed(problem, refusal),
+                None => problem,
+            },
         }
     }
 
@@ -128,9 +155,39 @@ impl Error {
             }
             Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
             _ if self.status().0 == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
             _ => None,
         }
+    }
+}
+
+/// Says where in the body the mistake is, by the field's name and as a JSON pointer (RFC 6901).
+fn blamed(problem: Problem, refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::InBatch { index, refusal } => {
+            let mut problem = blamed(problem.with("index", *index), refusal);
+            let below = problem.more.get("pointer").and_then(|pointer| pointer.as_str()).unwrap_or_default();
+            let pointer = format!("/operations/{index}{below}");
+            problem.more.insert("pointer".to_owned(), pointer.into());
+            problem
+        }
+        Refusal::Invalid { field, mistake, .. } => {
+            let name = field.rsplit('/').next().unwrap_or_default().to_owned();
+            labelled(problem.with("field", name).with("pointer", format!("/{}", field.replace('~', "~0"))), mistake)
+        }
+        Refusal::SerialNumberTaken { .. } => problem.with("field", "serial_number").with("pointer", "/serial_number"),
+        Refusal::Changed { current, .. } => {
+            problem.with("current", serde_json::to_value(RowJson::whole(current)).unwrap_or_default())
+        }
+        _ => problem,
+    }
+}
+
+fn labelled(problem: Problem, mistake: &Mistake) -> Problem {
+    match mistake {
+        Mistake::Label(allowed) => problem.with("allowed", allowed.clone()),
+        _ => problem,
     }
 }
 
@@ -141,6 +198,8 @@ fn status_of(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Invalid { mistake, .. } => (StatusCode::UNPROCESSABLE_ENTITY, mistake_code(mistake)),
         Refusal::SerialNumberTaken { .. } => (StatusCode::CONFLICT, "serial_number_taken"),
         Refusal::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "version_mismatch"),
+        Refusal::InBatch { refusal, .. } => status_of(refusal),
+        Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
         Refusal::AlreadyRestored => (StatusCode::CONFLICT, "already_restored"),
         Refusal::NothingLeft => (StatusCode::CONFLICT, "nothing_left"),
         Refusal::OwnSite => (StatusCode::CONFLICT, "own_site"),

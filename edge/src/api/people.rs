@@ -12,7 +12,7 @@ use super::Server;
 use super::error::Error;
 use super::paging;
 use super::query::Parameters;
-use super::row::answer_unless_known;
+use super::row::{Selection, answer_unless_known};
 use crate::edits;
 use crate::sessions::Visitor;
 
@@ -54,11 +54,14 @@ pub(super) async fn tenant(
     State(server): State<Server>,
     visitor: Visitor,
     headers: HeaderMap,
+    mut parameters: Parameters,
 ) -> Result<Response, Error> {
+    let selection = Selection::take(&mut parameters, edits::table("tenants"))?;
+    parameters.finish()?;
     let id = visitor.tenant;
     let read = move |connection: &mut rusqlite::Connection| edits::find(connection, edits::table("tenants"), id, id);
     let record = server.app.db.read(read).await?;
-    Ok(answer_unless_known(&headers, &record))
+    Ok(answer_unless_known(&headers, &record, &selection))
 }
 
 fn json(row: MemberRow) -> MemberJson {

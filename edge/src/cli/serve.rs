@@ -55,12 +55,13 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
+    edge.spawn(crate::upkeep::run(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
     tracing::info!("listening on http://{address}, data in {}", data.path().display());
 
     let (drain, mut drained) = tokio::sync::watch::channel(false);
-    let router = crate::api::router(edge.app.clone());
+    let router = crate::api::router(edge.app.clone(), drained.clone());
     let asked_to_stop = async move {
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
