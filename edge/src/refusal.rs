@@ -47,7 +47,7 @@ pub enum Refusal {
         /// Which one, counted from 0.
         index: usize,
         /// Why.
-        refusal: Box<Refusal>,
+        refusal: Box<Self>,
     },
     /// The key of a request that may be repeated was used for another request.
     #[error("this Idempotency-Key was used for another request in the last 24 hours: use a new key for a new request")]

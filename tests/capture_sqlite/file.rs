@@ -125,11 +125,6 @@ fn a_newer_file_is_refused_and_keeps_its_triggers() {
 }
 
 #[test]
-fn the_hub_of_this_program_understands_the_edges_of_this_program() {
-    assert_eq!(i32::try_from(sync::hub::EDGE_SCHEMA_MAX), Ok(schema::version_known()));
-}
-
-#[test]
 fn a_migration_that_fails_leaves_the_tables_as_they_were() {
     let dir = TempDir::new();
     let path = dir.path().join("edge.db");

@@ -105,8 +105,7 @@ impl Fields {
         let raw = self.fields.remove(name).ok_or_else(|| Refusal::invalid(name, Mistake::Missing, "is needed"))?;
         let items: Vec<Box<RawValue>> = serde_json::from_str(raw.get())
             .map_err(|_| Refusal::invalid(name, Mistake::Type, "expected an array of objects"))?;
-        let nested = |(index, raw): (usize, &Box<RawValue>)| Self::nested(&format!("{name}/{index}"), raw);
-        items.iter().enumerate().map(nested).collect()
+        items.iter().enumerate().map(|(index, raw)| Self::nested(&format!("{name}/{index}"), raw)).collect()
     }
 
     fn nested(name: &str, raw: &RawValue) -> Result<Self, Refusal> {

@@ -11,6 +11,7 @@ use sync::merge::conflict::{Kind, Status};
 use sync::merge::value::Value;
 use sync::sqlite::listing::Key;
 use sync::wire::convert::json_of;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -24,25 +25,44 @@ use crate::conflicts::{self, ConflictView, Side};
 use crate::sessions::Visitor;
 
 /// A conflict as a program reads it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Conflict)]
 pub struct ConflictJson {
     id: Uuid,
+    #[schema(example = "tasks")]
     table: &'static str,
     row_id: Uuid,
+    /// `edit_edit`: two people wrote the same. `edit_delete`: one edited what another deleted.
+    #[schema(pattern = "^edit_(edit|delete)$")]
     kind: &'static str,
+    /// What they wrote: a column, or `metadata.` and a key; null for the whole row.
     column: Option<String>,
+    #[schema(pattern = "^(open|dismissed|restored)$")]
     status: &'static str,
+    /// What the row holds.
     winner: SideJson,
+    /// What lost and can be restored.
     loser: SideJson,
 }
 
-#[derive(Debug, Serialize)]
-struct SideJson {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConflictSide)]
+pub(super) struct SideJson {
+    /// What was written; null also for a delete.
+    #[schema(value_type = Value)]
     value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// The columns that win and lose together with it.
+    #[schema(value_type = Option<Object>)]
     with: BTreeMap<&'static str, Option<Box<RawValue>>>,
+    /// Where it was written.
+    #[schema(example = "Warehouse")]
     site: String,
+    /// Who wrote it, if a person did.
+    #[schema(example = "Mei Lindqvist")]
     person: Option<String>,
+    /// When, by the writer's clock.
+    #[schema(format = DateTime)]
     at: String,
 }
 

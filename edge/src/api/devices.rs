@@ -3,7 +3,7 @@
 use sync::sqlite::devices::{self, DeviceFilter, SORTS};
 
 use super::error::Error;
-use super::query::Parameters;
+use super::query::{Filter, Parameters, Takes};
 use super::resource::{Found, Resource};
 use crate::devices::{self as actions, WRITABLE, table};
 use crate::sessions::Visitor;
@@ -13,11 +13,20 @@ pub(super) const DEVICES: Resource = Resource {
     table,
     writable: WRITABLE,
     sorts: SORTS,
+    filters: FILTERS,
     find,
     create: actions::create,
     change: actions::change,
     delete: actions::delete,
 };
+
+const FILTERS: &[Filter] = &[
+    Filter { name: "site_id", takes: Takes::Id, about: "At this site." },
+    Filter { name: "type", takes: Takes::Labels, about: "Of one of these types." },
+    Filter { name: "status", takes: Takes::Labels, about: "In one of these states." },
+    Filter { name: "serial_number", takes: Takes::Text, about: "With exactly this serial number." },
+    Filter { name: "q", takes: Takes::Text, about: "With this text in the name or the serial number." },
+];
 
 fn find(parameters: &mut Parameters, visitor: &Visitor) -> Result<Found, Error> {
     let filter = DeviceFilter {

@@ -21,6 +21,7 @@ use sync::sqlite::changes::{self, Change};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::records;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -41,16 +42,18 @@ pub const CHANGES_KEPT: u32 = 20_000;
 pub const BEAT_MS: u64 = 15_000;
 
 /// A row that changed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RowEvent {
+    #[schema(example = "tasks")]
     table: &'static str,
     id: Uuid,
     /// The row as it is now; null when it is gone, and for tables that have no route of their own.
+    #[schema(value_type = Option<Object>)]
     row: Option<Box<RawValue>>,
 }
 
 /// Why a listener should read its lists again.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ResetEvent {
     reason: &'static str,
 }

@@ -23,6 +23,7 @@ use crate::web;
 mod audit;
 pub mod batch;
 mod body;
+pub mod codes;
 pub mod conflicts;
 mod devices;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod events;
 mod export;
 mod health;
 mod metrics;
+pub mod openapi;
 mod paging;
 mod people;
 mod query;
@@ -85,9 +87,11 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         .route("/sync/quarantine/{id}", delete(sync::discard));
     Router::new()
         .nest("/api/v1", api)
+        .route(openapi::PATH, get(openapi::show))
         .route("/metrics", get(metrics::show))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .merge(openapi::docs())
         .merge(web::routes())
         .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
@@ -107,7 +111,7 @@ async fn guard_answers(request: Request, next: Next) -> Response {
                           frame-ancestors 'none'";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Not `no-referrer`: with that, browsers send forms with the origin "null".
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));

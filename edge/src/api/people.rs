@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use sync::sqlite::listing::Key;
 use sync::sqlite::people::{self, MemberRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -16,16 +17,21 @@ use super::row::{Selection, answer_unless_known};
 use crate::edits;
 use crate::sessions::Visitor;
 
-#[derive(Serialize)]
-struct MemberJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Member)]
+pub(super) struct MemberJson {
     id: Uuid,
     email: String,
     first_name: Option<String>,
     last_name: Option<String>,
     user_type: String,
+    #[schema(example = "member")]
     role: String,
+    #[schema(example = "active")]
     status: String,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 

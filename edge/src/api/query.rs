@@ -10,6 +10,32 @@ use super::Server;
 use super::error::Error;
 use crate::refusal::Mistake;
 
+/// A filter of a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    /// The parameter.
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) takes: Takes,
+    /// Which rows pass it.
+    pub(super) about: &'static str,
+}
+
+/// What a filter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// An id.
+    Id,
+    /// A person's id, or `me`.
+    Person,
+    /// Labels of the column of its name, separated by commas.
+    Labels,
+    /// A time in RFC 3339, or a date for its first moment in UTC.
+    Time,
+    /// Text.
+    Text,
+}
+
 /// Query parameters.
 #[derive(Debug)]
 pub(super) struct Parameters(Vec<(String, String)>);

@@ -18,7 +18,7 @@ use super::Server;
 use super::body::Fields;
 use super::error::Error;
 use super::paging;
-use super::query::Parameters;
+use super::query::{Filter, Parameters};
 use super::repeat::{Answer, RepeatKey};
 use super::row::{Selection, answer, answer_unless_known, expected_version};
 use super::visitor::Id;
@@ -36,6 +36,8 @@ pub(super) struct Resource {
     pub(super) writable: &'static [&'static str],
     /// What its lists are sorted by.
     pub(super) sorts: &'static [Sort],
+    /// The filters of its lists.
+    pub(super) filters: &'static [Filter],
     /// Reads the filters of a list.
     pub(super) find: fn(&mut Parameters, &Visitor) -> Result<Found, Error>,
     /// Adds one.

@@ -50,9 +50,16 @@ impl<'a> RowJson<'a> {
     }
 }
 
-#[derive(serde::Serialize)]
-struct Sync<'a> {
+/// How a row stands with headquarters.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = RowSync)]
+pub(super) struct Sync<'a> {
+    /// `synced`: headquarters has it as it is here. `waiting`: it has writes that headquarters lacks. `refused`:
+    /// headquarters does not take it. `conflict`: one of its writes lost to another, and nobody has decided.
+    #[schema(pattern = "^(synced|waiting|refused|conflict)$", example = "synced")]
     state: &'static str,
+    /// An opaque word that changes with every write of the row.
+    #[schema(example = "8c1b7e0f5a2d4396")]
     version: &'a str,
 }
 

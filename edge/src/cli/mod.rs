@@ -8,6 +8,7 @@ mod conflicts;
 mod dump;
 mod enroll;
 mod error;
+mod openapi;
 mod serve;
 mod status;
 mod sync;
@@ -50,6 +51,7 @@ enum Command {
     Status(status::Arguments),
     Dump(dump::Arguments),
     Token(token::Arguments),
+    Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
     #[cfg(feature = "demo")]
     Demo(crate::demo::Arguments),
@@ -92,6 +94,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Status(arguments) => status::run(&options, arguments).map(done),
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
+        Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),

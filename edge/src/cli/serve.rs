@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use sync::listener;
+use sync::merge::limits::HEAD_MS_MAX;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -66,8 +68,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
     };
-    let mut server =
-        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(asked_to_stop).await });
+    let mut server = tokio::spawn(listener::serve(listener, router, HEAD_MS_MAX, asked_to_stop));
     tokio::select! {
         ended = &mut server => tracing::error!(?ended, "the server ended by itself"),
         () = stop.asked() => {
