@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Finished, Running, Scratch, edge, hub, is_alive, run};
+use tests::programs::{Finished, Running, edge, hub, is_alive, run};
+use tests::scratch::Scratch;
 use tests::wait;
 
 struct Demo {

@@ -12,7 +12,8 @@ use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Running, Scratch, edge, is_alive, run};
+use tests::programs::{Running, edge, is_alive, run};
+use tests::scratch::Scratch;
 use tests::wait;
 
 fn path(scratch: &Scratch, name: &str) -> String {

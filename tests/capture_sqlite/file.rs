@@ -7,7 +7,8 @@ use sync::catalog::{Column, Kind, TABLES};
 use sync::merge::ids::PersonId;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::{capture, open, open_in_memory, open_reader, schema};
-use tests::mirror::{TempDir, open_when_free};
+use tests::mirror::open_when_free;
+use tests::scratch::Scratch;
 
 fn one<T: rusqlite::types::FromSql>(connection: &Connection, query: &str) -> T {
     connection.query_row(query, [], |row| row.get(0)).unwrap()
@@ -15,7 +16,7 @@ fn one<T: rusqlite::types::FromSql>(connection: &Connection, query: &str) -> T {
 
 #[test]
 fn a_commit_is_on_the_disk_and_foreign_keys_bind_us() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let store = open(&dir.path().join("edge.db")).unwrap();
     assert_eq!(one::<String>(store.connection(), "pragma journal_mode"), "wal");
     assert_eq!(one::<i64>(store.connection(), "pragma synchronous"), 2);
@@ -24,7 +25,7 @@ fn a_commit_is_on_the_disk_and_foreign_keys_bind_us() {
 
 #[test]
 fn a_second_writer_is_told_who_is_in_the_way_and_a_reader_is_not() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     let first = open(&path).unwrap();
     let error = open(&path).unwrap_err();
@@ -40,7 +41,7 @@ fn a_second_writer_is_told_who_is_in_the_way_and_a_reader_is_not() {
 /// that leaves would then believe to be the last one, take the log away, and what we write afterwards would be lost.
 #[test]
 fn opening_a_reader_leaves_the_writer_its_locks() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     let mut store = open(&path).unwrap();
     drop(open_reader(&path).unwrap());
@@ -59,7 +60,7 @@ fn opening_a_reader_leaves_the_writer_its_locks() {
 
 #[test]
 fn a_plain_client_that_closes_leaves_the_log_to_those_who_have_the_file_open() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     let store = open(&path).unwrap();
     // Closing a handle of the file would give up the locks of this whole process; opening readers must not do that.
@@ -73,7 +74,7 @@ fn a_plain_client_that_closes_leaves_the_log_to_those_who_have_the_file_open() {
 
 #[test]
 fn a_file_of_another_program_is_refused_and_untouched() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let other = dir.path().join("other.db");
     Connection::open(&other).unwrap().execute_batch("pragma journal_mode = wal; create table notes (text)").unwrap();
     let text = dir.path().join("notes.db");
@@ -95,7 +96,7 @@ fn a_file_of_another_program_is_refused_and_untouched() {
 
 #[test]
 fn a_reader_does_not_make_a_file() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     assert!(matches!(open_reader(&path).unwrap_err(), StoreError::File { .. }));
     assert!(!path.exists());
@@ -103,7 +104,7 @@ fn a_reader_does_not_make_a_file() {
 
 #[test]
 fn an_empty_file_becomes_ours() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     std::fs::write(&path, "").unwrap();
     drop(open(&path).unwrap());
@@ -112,7 +113,7 @@ fn an_empty_file_becomes_ours() {
 
 #[test]
 fn a_newer_file_is_refused_and_keeps_its_triggers() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     let store = open(&path).unwrap();
     let later = "insert into refinery_schema_history select version + 1, 'later', applied_on, checksum
@@ -126,7 +127,7 @@ fn a_newer_file_is_refused_and_keeps_its_triggers() {
 
 #[test]
 fn a_migration_that_fails_leaves_the_tables_as_they_were() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     let half =
         "pragma application_id = 0x57617953; create table sync_replicas (mine); insert into sync_replicas values (1)";
@@ -140,7 +141,7 @@ fn a_migration_that_fails_leaves_the_tables_as_they_were() {
 
 #[test]
 fn triggers_that_were_dropped_or_changed_come_back() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     drop(open(&path).unwrap());
     let damage = "drop trigger sync_tasks_delete; drop trigger sync_sites_update;
@@ -156,7 +157,7 @@ fn triggers_that_were_dropped_or_changed_come_back() {
 
 #[test]
 fn an_undamaged_file_is_opened_without_a_write() {
-    let dir = TempDir::new();
+    let dir = Scratch::new();
     let path = dir.path().join("edge.db");
     drop(open(&path).unwrap());
     let before = std::fs::read(&path).unwrap();

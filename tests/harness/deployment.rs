@@ -3,10 +3,8 @@
 //! Everything goes through what a user has: the two programs, `psql`, `sqlite3`, the HTTP API. A test ends with
 //! [`Deployment::assert_equal_dumps`].
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -16,7 +14,8 @@ use crate::api::{Answer, Api};
 use crate::dumps;
 use crate::fault_proxy::FaultProxy;
 use crate::postgres::{Cluster, empty_database, shared_cluster};
-use crate::processes::{Finished, Process, Program, free_port, remove_at_the_end, run};
+use crate::processes::{Finished, Process, Program, free_port, run};
+use crate::scratch::Scratch;
 use crate::wait::eventually;
 
 const PORT_TRIES_MAX: u32 = 5;
@@ -49,7 +48,7 @@ pub struct Deployment {
     edges: Vec<Edge>,
     hubs: Vec<Hub>,
     database_url: String,
-    directory: Directory,
+    directory: Scratch,
     cluster: Server,
 }
 
@@ -78,49 +77,6 @@ pub struct Edge {
     api: OnceCell<Api>,
 }
 
-/// Whether `WAYSTATION_KEEP` in the environment asks to leave every deployment's files behind.
-fn kept() -> bool {
-    std::env::var_os("WAYSTATION_KEEP").is_some()
-}
-
-/// A directory that is removed with its owner.
-pub struct Directory(PathBuf);
-
-impl Directory {
-    /// A new empty one.
-    pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("waystation-deployment-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
-        if !kept() {
-            remove_at_the_end(&path);
-        }
-        Self(path)
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Default for Directory {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if kept() {
-            eprintln!("kept: {}", self.0.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("remove {}: {error}", self.0.display());
-        }
-    }
-}
-
 impl Deployment {
     /// A database of the shared cluster with the sample data, one hub, and an edge enrolled and running at each place.
     pub async fn start(places: &[Place]) -> Self {
@@ -138,8 +94,7 @@ impl Deployment {
     }
 
     async fn start_at(cluster: Server, database_url: String, places: &[Place]) -> Self {
-        let mut world =
-            Self { edges: Vec::new(), hubs: Vec::new(), database_url, directory: Directory::new(), cluster };
+        let mut world = Self { edges: Vec::new(), hubs: Vec::new(), database_url, directory: Scratch::new(), cluster };
         world.hub_command(&["db", "migrate", "up"]).await.succeeded();
         world.hub_command(&["db", "seed"]).await.succeeded();
         world.add_hub().await;

@@ -16,6 +16,8 @@ use serde_json::Value;
 use sync::sqlite;
 use sync::sqlite::error::StoreError;
 
+use crate::scratch::Scratch;
+
 /// The tenant of the edge.
 pub const TENANT: &str = "00000000-0000-4000-8000-0000000000a0";
 /// Another tenant, of which the file holds rows that it should not.
@@ -88,22 +90,11 @@ pub struct Desk {
     pub app: App,
     /// Where it listens.
     pub url: String,
-    directory: Directory,
+    directory: Scratch,
     client: Client,
     server: tokio::task::JoinHandle<()>,
     _lock: Option<std::fs::File>,
     _port: SyncPort,
-}
-
-/// Where the edge keeps its files. They go when it does.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What is left behind lies below the temporary directory.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An answer.
@@ -132,14 +123,13 @@ impl Answer {
 impl Desk {
     /// An edge with the people and things of this file.
     pub async fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("desk-{:032x}", u128::from_be_bytes(Clock::new().random())));
-        std::fs::create_dir_all(&directory).expect("the temporary directory can be written");
-        let mut store = sqlite::open(&directory.join("edge.db")).expect("a new file opens");
+        let directory = Scratch::new();
+        let mut store = sqlite::open(&directory.path().join("edge.db")).expect("a new file opens");
         let tx = store.begin().expect("nobody else writes");
         fill(&tx).expect("the sample fits the schema");
         tx.commit().expect("the disk has room");
         drop(store);
-        Self::open(Directory(directory)).await
+        Self::open(directory).await
     }
 
     /// The same edge after a restart.
@@ -151,15 +141,15 @@ impl Desk {
         Self::open(directory).await
     }
 
-    async fn open(directory: Directory) -> Self {
-        let path = directory.0.join("edge.db");
+    async fn open(directory: Scratch) -> Self {
+        let path = directory.path().join("edge.db");
         let (connection, lock) = open_when_free(&path).await.into_parts();
         let open_reader = || sqlite::open_reader(&path).map_err(std::io::Error::other);
         let (db, _) = Db::start(|| Ok(connection), open_reader).expect("the file opens for reading");
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
-        let config = Config { listen, data: directory.0.clone(), hub: None };
+        let config = Config { listen, data: directory.path().to_owned(), hub: None };
         let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let server = tokio::spawn(async move {
@@ -171,19 +161,19 @@ impl Desk {
 
     /// The edge's file.
     pub fn file(&self) -> PathBuf {
-        self.directory.0.join("edge.db")
+        self.directory.path().join("edge.db")
     }
 
     /// Writes as a program on the box would, or with `applying` as the sync loop.
     pub async fn sql(&self, sql: &str) {
-        let connection = Connection::open(self.directory.0.join("edge.db")).expect("the file is there");
+        let connection = Connection::open(self.directory.path().join("edge.db")).expect("the file is there");
         connection.busy_timeout(std::time::Duration::from_secs(5)).expect("a timeout can be set");
         connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// One value out of the file, as text.
     pub async fn value(&self, sql: &str) -> String {
-        let connection = Connection::open(self.directory.0.join("edge.db")).expect("the file is there");
+        let connection = Connection::open(self.directory.path().join("edge.db")).expect("the file is there");
         let value: rusqlite::types::Value =
             connection.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"));
         match value {

@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod processes;
 pub mod programs;
 pub mod schedule;
+pub mod scratch;
 pub mod site;
 pub mod wait;
 pub mod world;

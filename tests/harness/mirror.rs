@@ -8,7 +8,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Batch, Connection};
@@ -16,6 +15,8 @@ use serde_json::Value;
 use sync::catalog::{Direction, TABLES, Table};
 use sync::sqlite::Store;
 use sync::sqlite::error::StoreError;
+
+use crate::scratch::Scratch;
 
 /// The replica id of the file under test.
 pub const REPLICA: u64 = 5;
@@ -43,38 +44,6 @@ pub const CLIENTS: [Client; 4] = [
     Client::Linked { recursive: true },
 ];
 
-/// A directory that is removed when it goes out of scope.
-#[derive(Debug)]
-pub struct TempDir(PathBuf);
-
-impl TempDir {
-    /// A new empty directory.
-    pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("waystation-test-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Default for TempDir {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Opens a file that nobody else uses for long: a program that a test of another thread is just starting holds copies of
 /// all open files until it runs, the lock among them.
 pub fn open_when_free(path: &Path) -> Result<Store, StoreError> {
@@ -90,14 +59,14 @@ pub fn open_when_free(path: &Path) -> Result<Store, StoreError> {
 /// `d`, tasks `a` (at `s`, for `d` and `u`) and `b`. Nothing waits to be sent.
 #[derive(Debug)]
 pub struct Mirror {
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Mirror {
     /// Makes the file and closes it. Later ones are copies of the first.
     pub fn new() -> Self {
         static FIRST: OnceLock<Vec<u8>> = OnceLock::new();
-        let mirror = Self { dir: TempDir::new() };
+        let mirror = Self { dir: Scratch::new() };
         let first = FIRST.get_or_init(|| {
             let path = mirror.dir.path().join("first.db");
             let store = sync::sqlite::open(&path).unwrap();

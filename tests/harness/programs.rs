@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::processes::Program;
+use crate::scratch::Scratch;
 use crate::wait;
 
 /// What a finished program left.
@@ -127,47 +128,6 @@ pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     let is_zombie = stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')));
     test_kill_process(raw).is_ok() && !is_zombie
-}
-
-/// A directory of a test, removed with it.
-#[derive(Debug)]
-pub struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    /// Makes an empty one.
-    pub fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("waystation-test-{}-{}", std::process::id(), next()));
-        fs::create_dir(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
-        Self { path }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What is in it, by name.
-    pub fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.path).expect("the scratch directory is there").flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays behind is below the temporary directory.
-        let _ = fs::remove_dir_all(&self.path);
-    }
 }
 
 fn isolated(program: Program, arguments: &[&str]) -> Command {
