@@ -24,6 +24,7 @@ pub mod devices;
 pub mod draft;
 pub mod edits;
 pub mod exchange;
+pub mod history;
 pub mod hub_client;
 pub mod lockouts;
 pub mod operator;

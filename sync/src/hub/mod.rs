@@ -25,7 +25,7 @@ pub use config::Config;
 
 /// The newest schema of an edge that this hub understands, by the number of its last migration. An edge that is newer
 /// may have registers that the catalog here lacks.
-pub const EDGE_SCHEMA_MAX: u32 = 3;
+pub const EDGE_SCHEMA_MAX: u32 = 4;
 
 /// What the routes share.
 #[derive(Clone)]

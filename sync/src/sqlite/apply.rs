@@ -64,7 +64,7 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
     for incoming in &page.rows {
         applied.rows += 1;
-        match row(&tx, &this, incoming)? {
+        match row(&tx, &this, incoming, page.head.unix_ms)? {
             Ok(found) => applied.found += found,
             Err(refused) => {
                 applied.refused += 1;
@@ -95,7 +95,12 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
 }
 
 /// Stores a row and says how many conflicts that made, or why it cannot be stored.
-fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Result<u64, Refused>, StoreError> {
+fn row(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    incoming: &PullRow,
+    hub_ms: u64,
+) -> Result<Result<u64, Refused>, StoreError> {
     let id = RowId(incoming.id);
     let payload = || serde_json::to_string(incoming).unwrap_or_default();
     let Some(table) = catalog::by_name(&incoming.table) else {
@@ -109,8 +114,8 @@ fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Res
     let version = Version { vv: incoming.vv.0.clone(), gone: incoming.gone.0.clone(), dots: incoming.dots.0.clone() };
     let incoming = Row { version, values };
     let stored = match table.direction {
-        Direction::Down => replace(tx, table, id, incoming, None).map(|()| 0),
-        Direction::Both => join(tx, this, table, id, incoming),
+        Direction::Down => replace(tx, table, id, incoming, None, hub_ms).map(|()| 0),
+        Direction::Both => join(tx, this, table, id, incoming, hub_ms),
     };
     match stored {
         Ok(found) => ledger::settle(tx, Way::Down, table.id, id).map(|()| Ok(found)),
@@ -132,20 +137,22 @@ fn join(
     table: &'static Table,
     id: RowId,
     incoming: Row,
+    hub_ms: u64,
 ) -> Result<u64, StoreError> {
     let Some(tracked) = versions::load(tx, table, id)? else {
-        return replace(tx, table, id, incoming, None).map(|()| 0);
+        return replace(tx, table, id, incoming, None, hub_ms).map(|()| 0);
     };
     let hubs = incoming.version.vv.clone();
     let (local, unreadable) = local(tx, table, id, &tracked)?;
     match plan_pull(table.id, id, Some(&local), &incoming, &table.quiet()) {
         PullPlan::Keep => {
             let base = base_after(this, &tracked, &tracked.version, &hubs);
-            versions::save(tx, table, id, &Tracked { base, ..tracked })?;
+            let hub_had_ms = hub_had_ms(&tracked, base.as_ref(), hub_ms);
+            versions::save(tx, table, id, &Tracked { base, hub_had_ms, ..tracked })?;
             Ok(0)
         }
         PullPlan::Replace => {
-            replace(tx, table, id, incoming, Some(&tracked.version))?;
+            replace(tx, table, id, incoming, Some(&tracked.version), hub_ms)?;
             ledger::settle(tx, Way::Up, table.id, id)?;
             Ok(0)
         }
@@ -155,7 +162,14 @@ fn join(
             }
             let base = base_after(this, &tracked, &row.version, &hubs);
             save_values(tx, table, id, &row, Some(&tracked.version))?;
-            versions::save(tx, table, id, &Tracked { version: row.version, base, refused: tracked.refused })?;
+            // A merge was written by nobody, so the hub is first known to have it now, if nothing of ours waits in it.
+            let hub_had_ms = base.is_none().then_some(hub_ms);
+            versions::save(
+                tx,
+                table,
+                id,
+                &Tracked { version: row.version, base, hub_had_ms, refused: tracked.refused },
+            )?;
             let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
             for conflict in conflicts {
                 ledger::record(tx, conflict)?;
@@ -189,6 +203,12 @@ fn base_after(this: &SelfState, tracked: &Tracked, version: &Version, hubs: &Vec
     (version.vv.seen(this.replica) > base.seen(this.replica)).then_some(base)
 }
 
+/// When the hub was first known to have a row whose version stays as it is.
+fn hub_had_ms(tracked: &Tracked, base: Option<&Vector>, hub_ms: u64) -> Option<u64> {
+    let before = if tracked.base.is_none() { tracked.hub_had_ms } else { None };
+    if base.is_some() { None } else { before.or(Some(hub_ms)) }
+}
+
 /// Stores a row as it came, over one whose version here was `before`. The hub has all of it, so nothing waits.
 fn replace(
     tx: &Transaction<'_>,
@@ -196,12 +216,14 @@ fn replace(
     id: RowId,
     incoming: Row,
     before: Option<&Version>,
+    hub_ms: u64,
 ) -> Result<(), StoreError> {
     save_values(tx, table, id, &incoming, before)?;
     if table.direction == Direction::Down && !incoming.version.is_alive() {
         return versions::delete(tx, table, id);
     }
-    versions::save(tx, table, id, &Tracked { version: incoming.version, base: None, refused: None })
+    let tracked = Tracked { version: incoming.version, base: None, refused: None, hub_had_ms: Some(hub_ms) };
+    versions::save(tx, table, id, &tracked)
 }
 
 /// Writes the values where they belong. The statement that may fail comes first, so that a refused row leaves nothing.

@@ -14,6 +14,7 @@ pub mod devices;
 pub mod directory;
 pub mod dump;
 pub mod error;
+pub mod history;
 pub mod ledger;
 pub mod listing;
 pub mod lockouts;
