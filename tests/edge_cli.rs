@@ -15,6 +15,9 @@ use serde_json::Value;
 use tests::programs::{Running, Scratch, edge, is_alive, run};
 use tests::wait;
 
+#[path = "edge_cli/rows.rs"]
+mod rows;
+
 fn path(scratch: &Scratch, name: &str) -> String {
     scratch.path().join(name).to_str().expect("scratch paths are UTF-8").to_owned()
 }

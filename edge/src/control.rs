@@ -50,6 +50,8 @@ pub enum Request {
     RestoreConflict(Uuid),
     /// Leave the winning value of a conflict.
     DismissConflict(Uuid),
+    /// Take an entry off the list of refused rows.
+    DiscardRefused(Uuid),
 }
 
 /// What an edge answers. The last answer of a request is any but `Progress`.

@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sync::catalog::Table;
 use sync::merge::clock::Dot;
-use sync::merge::ids::RowId;
+use sync::merge::ids::{ReplicaId, RowId};
 use sync::merge::value::{Value, Values};
 use sync::merge::vector::Vector;
+use sync::merge::version::Version;
 use sync::sqlite::audit::AuditRow;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::ledger::Way;
@@ -171,24 +172,24 @@ pub struct Event {
 /// [`Refusal::NotFound`] when the tenant has no such row, living or dead; [`Refusal::Store`].
 pub fn history(tx: &Connection, table: &'static Table, tenant: Uuid, id: Uuid) -> Result<History, Refusal> {
     let row = RowId(id);
-    let tracked = versions::load(tx, table, row)?;
-    let (record, tracked) = match (records::find(tx, table, tenant, row)?, tracked) {
-        (Some(record), Some(tracked)) => (Some(record), tracked),
-        // A row of a table that is kept at the centre may have come without a version.
-        (Some(record), None) => (Some(record), untracked()),
+    let living = records::find(tx, table, tenant, row)?;
+    let alive = living.is_some();
+    let (record, tracked) = match (living, versions::load(tx, table, row)?) {
+        // One without a version was put here by somebody who turned capture off.
+        (Some(record), tracked) => (Some(record), tracked.unwrap_or_else(untracked)),
         (None, Some(tracked)) if !tracked.version.is_alive() => (last(tx, table, tenant, row)?, tracked),
         (None, _) => return Err(Refusal::NotFound(noun(table))),
     };
     let this = self_state::load(tx)?;
     let teller = Teller { tx, names: Names::load(tx)?, own: this.own().to_vec() };
-    let (values, unreadable) = readable(tx, table, row, tracked.version.is_alive())?;
+    let (values, unreadable) = readable(tx, table, row, alive)?;
     let of_row = conflicts::list(tx, &[], Some(id), None, CONFLICTS_MAX)?;
     let events = history::events(tx, table, tenant, row, EVENTS_MAX)?;
     let refused = history::refusal(tx, Way::Down, table, row)?;
     Ok(History {
         table: table.name,
         row_id: id,
-        alive: tracked.version.is_alive(),
+        alive,
         version: history::version_word(row, &tracked.version.vv),
         values: record.as_ref().map(columns),
         unreadable,
@@ -212,7 +213,7 @@ fn last(tx: &Connection, table: &'static Table, tenant: Uuid, row: RowId) -> Res
 }
 
 fn untracked() -> Tracked {
-    Tracked { version: sync::merge::version::Version::default(), base: None, refused: None, hub_had_ms: None }
+    Tracked { version: Version::default(), base: None, refused: None, hub_had_ms: None }
 }
 
 /// The values by register, or none with the reason when one of them has no canonical form.
@@ -257,7 +258,7 @@ fn receipt(
 struct Teller<'a> {
     tx: &'a Connection,
     names: Names,
-    own: Vec<sync::merge::ids::ReplicaId>,
+    own: Vec<ReplicaId>,
 }
 
 impl Teller<'_> {

@@ -29,6 +29,7 @@ pub mod hub_client;
 pub mod lockouts;
 pub mod operator;
 pub mod people;
+pub mod quarantine;
 pub mod refusal;
 pub mod running;
 pub mod sessions;

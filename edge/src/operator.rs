@@ -14,7 +14,7 @@ use crate::control::{Answer, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::refusal::{Mistake, Refusal};
-use crate::{App, action, conflicts, hub_client, people, sessions, status};
+use crate::{App, action, conflicts, hub_client, people, quarantine, sessions, status};
 
 /// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
 pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) {
@@ -25,6 +25,10 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
         Request::RestoreConflict(id) => decide(&app, id, Decision::Restore).await,
         Request::DismissConflict(id) => decide(&app, id, Decision::Dismiss).await,
+        Request::DiscardRefused(id) => {
+            let discarded = action::perform_for_operator(&app, move |tx, act| quarantine::discard(tx, act, id));
+            discarded.await.map_or_else(failed, |()| Answer::Done)
+        }
     };
     // Whoever asked may have gone.
     let _ = answers.send(answer).await;

@@ -24,24 +24,24 @@ use crate::sessions::Visitor;
 /// A conflict as a program reads it.
 #[derive(Debug, Serialize)]
 pub struct ConflictJson {
-    id: Uuid,
-    table: &'static str,
-    row_id: Uuid,
-    kind: &'static str,
-    column: Option<String>,
-    status: &'static str,
-    winner: SideJson,
-    loser: SideJson,
+    pub(crate) id: Uuid,
+    pub(crate) table: &'static str,
+    pub(crate) row_id: Uuid,
+    pub(crate) kind: &'static str,
+    pub(crate) column: Option<String>,
+    pub(crate) status: &'static str,
+    pub(crate) winner: SideJson,
+    pub(crate) loser: SideJson,
 }
 
 #[derive(Debug, Serialize)]
-struct SideJson {
-    value: Option<Box<RawValue>>,
+pub(crate) struct SideJson {
+    pub(crate) value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    with: BTreeMap<&'static str, Option<Box<RawValue>>>,
-    site: String,
-    person: Option<String>,
-    at: String,
+    pub(crate) with: BTreeMap<&'static str, Option<Box<RawValue>>>,
+    pub(crate) site: String,
+    pub(crate) person: Option<String>,
+    pub(crate) at: String,
 }
 
 pub(super) async fn list(

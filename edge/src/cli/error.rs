@@ -8,6 +8,7 @@ use sync::sqlite::error::StoreError;
 
 use crate::config::ConfigError;
 use crate::control::ControlError;
+use crate::refusal::Refusal;
 use crate::running::OpenError;
 
 /// Why a command failed.
@@ -54,14 +55,27 @@ pub(super) enum CliError {
         /// The text.
         value: String,
     },
-    /// A name that no dumped table has.
-    #[error("there is no table {name:?} in a dump: the tables are {known}")]
+    /// A name that no table has which people may look at.
+    #[error("there is no table {name:?}: the tables are {known}")]
     Table {
         /// The name.
         name: String,
         /// The names that there are.
         known: String,
     },
+    /// A row that this edge never had.
+    #[error(
+        "this edge has no row {id} in {table}, and never had one: look for its id with `edge dump --table {table}`"
+    )]
+    NoRow {
+        /// The table.
+        table: &'static str,
+        /// The id.
+        id: uuid::Uuid,
+    },
+    /// What was asked cannot be told.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The operating system.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

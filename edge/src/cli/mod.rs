@@ -8,9 +8,13 @@ mod conflicts;
 mod dump;
 mod enroll;
 mod error;
+mod explain;
+mod print;
+mod quarantine;
 mod serve;
 mod status;
 mod sync;
+mod tables;
 mod token;
 
 use std::path::PathBuf;
@@ -50,7 +54,9 @@ enum Command {
     Status(status::Arguments),
     Dump(dump::Arguments),
     Token(token::Arguments),
+    Explain(explain::Arguments),
     Conflicts(conflicts::Arguments),
+    Quarantine(quarantine::Arguments),
     #[cfg(feature = "demo")]
     Demo(crate::demo::Arguments),
     #[cfg(feature = "demo")]
@@ -92,7 +98,9 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Status(arguments) => status::run(&options, arguments).map(done),
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
+        Command::Explain(arguments) => explain::run(&options, arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
+        Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),
         #[cfg(feature = "demo")]

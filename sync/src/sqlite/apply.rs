@@ -152,7 +152,9 @@ fn join(
             Ok(0)
         }
         PullPlan::Replace => {
-            replace(tx, table, id, incoming, Some(&tracked.version), hub_ms)?;
+            let same = incoming.version.vv == tracked.version.vv;
+            let had_ms = hub_had_ms(&tracked, None, hub_ms).filter(|_| same).unwrap_or(hub_ms);
+            replace(tx, table, id, incoming, Some(&tracked.version), had_ms)?;
             ledger::settle(tx, Way::Up, table.id, id)?;
             Ok(0)
         }

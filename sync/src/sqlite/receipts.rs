@@ -72,7 +72,7 @@ fn take(
         match answer.outcome {
             Outcome::Busy => busy = true,
             Outcome::Accepted | Outcome::Merged => {
-                settled += u64::from(accept(tx, &this, in_flight, row, answer, hub_ms)?)
+                settled += u64::from(accept(tx, &this, in_flight, row, answer, hub_ms)?);
             }
             Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
