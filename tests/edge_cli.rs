@@ -15,6 +15,12 @@ use serde_json::Value;
 use tests::programs::{Running, Scratch, edge, is_alive, run};
 use tests::wait;
 
+#[path = "edge_cli/backup.rs"]
+mod backup;
+#[path = "edge_cli/desk.rs"]
+mod desk;
+#[path = "edge_cli/doctor.rs"]
+mod doctor;
 #[path = "edge_cli/rows.rs"]
 mod rows;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub mod action;
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod db;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod devices;
+pub mod doctor;
 pub mod draft;
 pub mod edits;
 pub mod exchange;

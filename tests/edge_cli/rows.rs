@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use sync::catalog::by_name;
 use sync::merge::clock::Dot;
@@ -12,40 +11,14 @@ use sync::wire::convert::fields;
 use sync::wire::frames::{PulledPage, PushAnswer};
 use sync::wire::message::{Fence, Outcome, Page, PullEnd, PullRow, Pushed, RowAnswer};
 use sync::wire::version::{DotsText, VectorText};
-use tests::desk::{FOREIGN, HERE, PEOPLE, TASK_HERE, prepare};
-use tests::programs::{Running, Scratch};
+use tests::desk::{FOREIGN, HERE, PEOPLE, TASK_HERE};
+use tests::programs::Running;
 use uuid::Uuid;
 
-use super::{on, path, says};
+use super::desk::Desk;
+use super::says;
 
-/// A data directory with people and things, whose file programs may write.
-struct Box {
-    scratch: Scratch,
-    data: String,
-}
-
-impl Box {
-    fn new() -> Self {
-        let scratch = Scratch::new();
-        let data = path(&scratch, "data");
-        prepare(Path::new(&data));
-        Self { scratch, data }
-    }
-
-    /// Writes as any program on the box would.
-    fn sql(&self, sql: &str) {
-        let connection = Connection::open(Path::new(&self.data).join("edge.db")).unwrap();
-        connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    fn says(&self, arguments: &[&str]) -> String {
-        on(&self.scratch, &self.data, arguments).succeeded()
-    }
-
-    fn refuses(&self, arguments: &[&str]) -> String {
-        on(&self.scratch, &self.data, arguments).failed()
-    }
-
+impl Desk {
     fn explain(&self, table: &str, id: &str) -> Value {
         serde_json::from_str(&self.says(&["explain", table, id, "--json"])).expect("one JSON object")
     }
@@ -58,7 +31,7 @@ fn register<'a>(history: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn a_waiting_row_tells_who_wrote_what_and_what_hq_has() {
-    let this = Box::new();
+    let this = Desk::new();
     let by = PEOPLE[2].id;
     // The row as HQ has it was written at the centre; Maria changed its title here.
     this.sql(&format!(
@@ -105,7 +78,7 @@ fn a_waiting_row_tells_who_wrote_what_and_what_hq_has() {
 
 #[test]
 fn a_row_at_hq_says_since_when_and_a_refused_one_why() {
-    let this = Box::new();
+    let this = Desk::new();
     this.sql(&format!(
         r#"insert into sync_rows (tbl, row_id, vv, dots, hlc, hub_had_ms)
              values (8, '{TASK_HERE}', '{{"1":5}}', '{{"*":[1,5,117000000000000000]}}', 117000000000000000, 1785278320000)"#
@@ -131,7 +104,7 @@ fn a_row_at_hq_says_since_when_and_a_refused_one_why() {
 
 #[test]
 fn at_hq_since_is_when_the_hub_answered_by_its_own_clock() {
-    let this = Box::new();
+    let this = Desk::new();
     this.sql(&format!("update tasks set title = 'x' where id = '{TASK_HERE}'"));
     let (hub_ms, batch, task) = (1_785_278_320_000, Uuid::from_u128(9), Uuid::try_parse(TASK_HERE).unwrap());
     let table = by_name("tasks").unwrap();
@@ -181,7 +154,7 @@ fn at_hq_since_is_when_the_hub_answered_by_its_own_clock() {
 
 #[test]
 fn a_dead_row_is_told_with_its_last_values_and_a_foreign_one_not_at_all() {
-    let this = Box::new();
+    let this = Desk::new();
     this.sql(&format!("delete from tasks where id = '{TASK_HERE}'"));
     let told = this.explain("tasks", TASK_HERE);
     assert_eq!((&told["alive"], &told["values"]["title"]), (&json!(false), &json!("Check the boiler")));
@@ -200,7 +173,7 @@ fn a_dead_row_is_told_with_its_last_values_and_a_foreign_one_not_at_all() {
 
 #[test]
 fn a_value_that_cannot_be_read_is_told_and_not_a_failure() {
-    let this = Box::new();
+    let this = Desk::new();
     this.sql(&format!(
         "pragma ignore_check_constraints = on; update tasks set due_date = 'soon' where id = '{TASK_HERE}'"
     ));
@@ -213,7 +186,7 @@ fn a_value_that_cannot_be_read_is_told_and_not_a_failure() {
 fn refused_rows_are_listed_and_discarded_with_or_without_a_running_edge() {
     let entry = "5fbb3f4c-3d09-5c5e-8d5e-000000000001";
     for beside in [true, false] {
-        let this = Box::new();
+        let this = Desk::new();
         assert_eq!(this.says(&["quarantine", "list"]), "nothing was refused\n");
         assert_eq!(this.says(&["quarantine", "list", "--json"]), "");
         this.sql(&format!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use sync::sqlite::error::StoreError;
 
+use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::refusal::Refusal;
@@ -76,6 +77,15 @@ pub(super) enum CliError {
     /// What was asked cannot be told.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The doctor has found errors, and told them.
+    #[error("{errors} of the findings are errors: each line says what to do")]
+    Unwell {
+        /// How many.
+        errors: usize,
+    },
     /// The operating system.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

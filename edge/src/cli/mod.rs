@@ -4,7 +4,9 @@
 //! else to standard error.
 
 mod answers;
+mod backup;
 mod conflicts;
+mod doctor;
 mod dump;
 mod enroll;
 mod error;
@@ -57,6 +59,8 @@ enum Command {
     Explain(explain::Arguments),
     Conflicts(conflicts::Arguments),
     Quarantine(quarantine::Arguments),
+    Doctor(doctor::Arguments),
+    Backup(backup::Arguments),
     #[cfg(feature = "demo")]
     Demo(crate::demo::Arguments),
     #[cfg(feature = "demo")]
@@ -101,6 +105,8 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Explain(arguments) => explain::run(&options, arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
+        Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),
+        Command::Backup(arguments) => backup::run(&options, arguments).map(done),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),
         #[cfg(feature = "demo")]

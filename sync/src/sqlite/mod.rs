@@ -8,12 +8,14 @@
 
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod capture;
 pub mod conflicts;
 pub mod devices;
 pub mod directory;
 pub mod dump;
 pub mod error;
+pub mod health;
 pub mod history;
 pub mod ledger;
 pub mod listing;
@@ -201,7 +203,11 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn check_library() -> Result<(), StoreError> {
+/// Refuses a SQLite library with a known defect.
+///
+/// # Errors
+/// [`StoreError::SqliteTooOld`].
+pub fn check_library() -> Result<(), StoreError> {
     let (min, needed) = SQLITE_VERSION_MIN;
     if rusqlite::version_number() < min {
         return Err(StoreError::SqliteTooOld { found: rusqlite::version().to_owned(), needed });
