@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sync::sqlite::error::StoreError;
+use sync::suggestion::did_you_mean;
 
 use crate::backup::BackupError;
 use crate::config::ConfigError;
@@ -57,7 +58,7 @@ pub(super) enum CliError {
         value: String,
     },
     /// A name that no table has which people may look at.
-    #[error("there is no table {name:?}: the tables are {known}")]
+    #[error("there is no table {name:?}{}: the tables are {known}", did_you_mean(name, known.split(", ")))]
     Table {
         /// The name.
         name: String,
@@ -85,6 +86,14 @@ pub(super) enum CliError {
     Unwell {
         /// How many.
         errors: usize,
+    },
+    /// Manual pages that cannot be written.
+    #[error("cannot write manual pages to {}: {source}: give another --dir", path.display())]
+    Pages {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The operating system.
     #[error("cannot start: {0}")]

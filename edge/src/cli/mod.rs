@@ -5,12 +5,14 @@
 
 mod answers;
 mod backup;
+mod completions;
 mod conflicts;
 mod doctor;
 mod dump;
 mod enroll;
 mod error;
 mod explain;
+mod man;
 mod print;
 mod quarantine;
 mod serve;
@@ -61,6 +63,8 @@ enum Command {
     Quarantine(quarantine::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
     #[cfg(feature = "demo")]
     Demo(crate::demo::Arguments),
     #[cfg(feature = "demo")]
@@ -107,6 +111,8 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
         Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),
         Command::Backup(arguments) => backup::run(&options, arguments).map(done),
+        Command::Completions(arguments) => completions::run(arguments).map(done),
+        Command::Man(arguments) => man::run(arguments).map(done),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),
         #[cfg(feature = "demo")]
@@ -124,8 +130,8 @@ impl Options {
     fn load_with(&self, flags: Settings) -> Result<Loaded, CliError> {
         let flags = Settings { data: self.data.clone(), ..flags };
         let loaded = config::load(flags, self.config.as_deref())?;
-        for variable in &loaded.unknown_variables {
-            eprintln!("edge: the environment has {variable}, which is not known and does nothing");
+        for remark in loaded.remarks() {
+            eprintln!("edge: {remark}");
         }
         Ok(loaded)
     }
@@ -138,4 +144,25 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 fn one_line(error: &CliError) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut all: Vec<_> = command.get_subcommands().cloned().collect();
+        while let Some(command) = all.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let is_ours = command.get_name() != "help" && !command.is_hide_set();
+            assert!(help.contains("Example:\n  ") || !is_ours, "{}", command.get_name());
+            all.extend(command.get_subcommands().filter(|command| command.get_name() != "help").cloned());
+        }
+    }
 }

@@ -73,7 +73,8 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print_line(&value.to_string())
 }
 
-fn print_line(line: &str) -> Result<(), Failure> {
+/// Prints a line. A reader that went away is nobody's failure.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
