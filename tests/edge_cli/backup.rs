@@ -88,6 +88,7 @@ impl Drop for Stop<'_> {
 fn a_backup_beside_a_running_edge_and_a_busy_program_is_of_one_moment() {
     let desk = Desk::new();
     let (mut edge, _) = Running::serve(Path::new(&desk.data), &desk.scratch);
+    desk.sql("update tasks set title = 'before the first round'");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let _stop = Stop(&stop);

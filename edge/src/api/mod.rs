@@ -19,6 +19,7 @@ use crate::web;
 
 mod audit;
 mod body;
+pub mod codes;
 pub mod conflicts;
 mod devices;
 pub mod error;

@@ -95,6 +95,9 @@ pub(super) enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// Nobody takes what is printed.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
     /// The operating system.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

@@ -1,10 +1,11 @@
 //! The edge's commands, one file each.
 //!
-//! Exit status: 0 done, 1 failed (one line on standard error), 2 wrong usage. Data goes to standard output, everything
+//! Exit status: 0 done, 1 failed (one line on standard error, with its code at the end), 2 wrong usage. Data goes to standard output, everything
 //! else to standard error.
 
 mod answers;
 mod backup;
+pub mod codes;
 mod completions;
 mod conflicts;
 mod doctor;
@@ -25,6 +26,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use ::sync::wire::codes::ErrorCode;
 
 use self::error::CliError;
 use crate::config::{self, Config, Loaded, Settings};
@@ -90,8 +93,9 @@ pub(crate) fn run_from(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     match perform(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("edge: {}", one_line(&error));
-            ExitCode::FAILURE
+            let ErrorCode { code, status, .. } = *error.entry();
+            eprintln!("edge: {} [{code}]", one_line(&error));
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
     }
 }

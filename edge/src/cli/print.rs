@@ -8,7 +8,7 @@ use super::error::CliError;
 
 /// Prints one JSON value, alone on a line.
 pub(super) fn json(value: &impl Serialize) -> Result<(), CliError> {
-    let line = serde_json::to_string(value).map_err(|error| CliError::Failed(error.to_string()))?;
+    let line = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
     text(&(line + "\n"))
 }
 
@@ -16,9 +16,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), CliError> {
 pub(super) fn text(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::Failed(format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
         _ => Ok(()),
     }
 }

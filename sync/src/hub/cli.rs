@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::config::Settings;
 use crate::admin::{Failure, database, doctor, dump, edges, people, print_line};
+use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
 #[derive(Debug, Parser)]
@@ -192,8 +193,9 @@ fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("hub: {failure}");
-            ExitCode::from(failure.exit_code())
+            let ErrorCode { code, status, .. } = *failure.entry();
+            eprintln!("hub: {failure} [{code}]");
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::catalog;
 use crate::merge::plan::Clamp;
 use crate::merge::vector::Vector;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
+use crate::wire::refusals;
 use crate::wire::stream::Writer;
 use crate::wire::version::VectorText;
 
@@ -58,7 +59,7 @@ impl Work<'_> {
             table,
             row: incoming.row.id,
             seq: incoming.row.vv.0.seen(self.edge.replica),
-            code: refusal.code.to_owned(),
+            code: refusal.code,
             reason: refusal.reason.clone(),
             payload: incoming.payload(),
         })
@@ -98,7 +99,7 @@ impl Work<'_> {
             table: 0,
             row: strange.row,
             seq: 0,
-            code: "bad_conflict".to_owned(),
+            code: refusals::BAD_CONFLICT,
             reason: strange.reason.clone(),
             payload: strange.payload.clone(),
         }
@@ -110,7 +111,7 @@ impl Work<'_> {
             table: 0,
             row: record.id,
             seq: 0,
-            code: "bad_audit".to_owned(),
+            code: refusals::BAD_AUDIT,
             reason: error.to_string(),
             payload: batch::payload(record),
         }
@@ -152,7 +153,7 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
         outcome,
         vv: VectorText(vv),
         clamps: clamps.collect(),
-        code: refusal.map(|refusal| refusal.code.to_owned()),
+        code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
         reason: refusal.map(|refusal| refusal.reason.clone()),
     }
 }

@@ -15,6 +15,7 @@ use crate::merge::plan::Push;
 use crate::merge::version::Version;
 use crate::wire::canonical;
 use crate::wire::message::{Audit, Fence, PushLine, PushRow};
+use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{self, StreamError};
 use crate::wire::{conflict, convert};
 
@@ -65,7 +66,7 @@ pub struct Strange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable, for programs.
-    pub code: &'static str,
+    pub code: RefusalCode,
     /// In words.
     pub reason: String,
 }
@@ -157,14 +158,17 @@ fn incoming(row: PushRow) -> Incoming {
 fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
     let Some(table) = catalog::by_name(&row.table) else {
         let name: String = row.table.chars().filter(|character| !character.is_control()).take(60).collect();
-        return Err(Refusal { code: "unknown_table", reason: format!("the centre has no synced table {name:?}") });
+        return Err(Refusal {
+            code: refusals::UNKNOWN_TABLE,
+            reason: format!("the centre has no synced table {name:?}"),
+        });
     };
     if table.direction != Direction::Both {
         let reason = format!("{} are changed at the centre only", table.name);
-        return Err(Refusal { code: "read_only", reason });
+        return Err(Refusal { code: refusals::READ_ONLY, reason });
     }
     let values = convert::values(table, &row.values);
-    let values = values.map_err(|error| Refusal { code: "bad_value", reason: error.to_string() })?;
+    let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: error.to_string() })?;
     let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
     Ok((table, Push { version, base: row.base.0.clone(), values }))
 }

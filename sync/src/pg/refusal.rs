@@ -7,6 +7,10 @@ use std::error::Error as _;
 use super::batch::Refusal;
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
+use crate::wire::refusals::{
+    BAD_VALUE, DUPLICATE_ID, MISSING_REFERENCE, MISSING_VALUE, NOT_PERMITTED, NOT_UNIQUE, REFUSED, RULE,
+    SERIAL_NUMBER_TAKEN,
+};
 
 /// What a failed write means for its row.
 #[derive(Clone, Debug)]
@@ -22,7 +26,7 @@ impl Failure {
     pub(super) fn depends_on_others(&self) -> bool {
         match self {
             Self::Busy => false,
-            Self::Refused(refusal) => !matches!(refusal.code, "bad_value" | "missing_value" | "rule" | "not_permitted"),
+            Self::Refused(refusal) => ![BAD_VALUE, MISSING_VALUE, RULE, NOT_PERMITTED].contains(&refusal.code),
         }
     }
 }
@@ -35,19 +39,19 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
         StoreError::Constraint { kind, constraint, .. } => match kind {
             ConstraintKind::ForeignKey => Ok(Failure::Refused(missing_reference(table, column_of(constraint)))),
             ConstraintKind::Unique if constraint.ends_with("_are_identified_by_id") => refused(
-                "duplicate_id",
+                DUPLICATE_ID,
                 format!("another row has this id; write the {} again under a new one", singular(table)),
             ),
             ConstraintKind::Unique if constraint.contains("serial_number") => {
-                refused("serial_number_taken", "another device of the tenant has this serial number".to_owned())
+                refused(SERIAL_NUMBER_TAKEN, "another device of the tenant has this serial number".to_owned())
             }
-            ConstraintKind::NotNull => refused("missing_value", format!("{}.{constraint} is missing", table.name)),
-            ConstraintKind::Unique => refused("not_unique", rule(constraint)),
-            ConstraintKind::Check | ConstraintKind::Exclusion => refused("rule", rule(constraint)),
+            ConstraintKind::NotNull => refused(MISSING_VALUE, format!("{}.{constraint} is missing", table.name)),
+            ConstraintKind::Unique => refused(NOT_UNIQUE, rule(constraint)),
+            ConstraintKind::Check | ConstraintKind::Exclusion => refused(RULE, rule(constraint)),
         },
-        StoreError::Value(_) => refused("bad_value", message(&error)),
-        StoreError::Forbidden(_) => refused("not_permitted", message(&error)),
-        StoreError::Statement(source) if source.as_db_error().is_some() => refused("refused", message(&error)),
+        StoreError::Value(_) => refused(BAD_VALUE, message(&error)),
+        StoreError::Forbidden(_) => refused(NOT_PERMITTED, message(&error)),
+        StoreError::Statement(source) if source.as_db_error().is_some() => refused(REFUSED, message(&error)),
         _ => Err(error),
     }
 }
@@ -55,13 +59,13 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
 /// A reference to a row that is not there, or not of the tenant.
 pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
     let reason = format!("{}.{column} refers to nothing that is known in this tenant", table.name);
-    Refusal { code: "missing_reference", reason }
+    Refusal { code: MISSING_REFERENCE, reason }
 }
 
 /// A write that a trigger of the central database swallowed.
 pub(super) fn suppressed(table: &Table) -> Refusal {
     let reason = format!("a trigger of the central database kept the {} from being written", singular(table));
-    Refusal { code: "refused", reason }
+    Refusal { code: REFUSED, reason }
 }
 
 fn column_of(constraint: &str) -> &'static str {

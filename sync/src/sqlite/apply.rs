@@ -21,6 +21,7 @@ use crate::wire::conflict;
 use crate::wire::convert;
 use crate::wire::frames::PulledPage;
 use crate::wire::message::{Evict, PullRow};
+use crate::wire::refusals::{self, RefusalCode};
 
 /// What a page did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +83,8 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
             Err(error) => {
                 let table = catalog::by_name(&text.table).map_or(TableId(0), |table| table.id);
                 let payload = serde_json::to_string(text).unwrap_or_default();
-                let refused = refusal(table, RowId(text.row), "unreadable_conflict", error.to_string(), payload);
+                let refused =
+                    refusal(table, RowId(text.row), refusals::UNREADABLE_CONFLICT, error.to_string(), payload);
                 ledger::refuse(&tx, &refused, now_ms)?;
             }
         }
@@ -105,11 +107,11 @@ fn row(
     let payload = || serde_json::to_string(incoming).unwrap_or_default();
     let Some(table) = catalog::by_name(&incoming.table) else {
         let reason = format!("this edge does not know the table {:?}", incoming.table);
-        return Ok(Err(refusal(TableId(0), id, "unknown_table", reason, payload())));
+        return Ok(Err(refusal(TableId(0), id, refusals::UNKNOWN_TABLE, reason, payload())));
     };
     let values = match convert::values(table, &incoming.values) {
         Ok(values) => values,
-        Err(error) => return Ok(Err(refusal(table.id, id, "unreadable", error.to_string(), payload()))),
+        Err(error) => return Ok(Err(refusal(table.id, id, refusals::UNREADABLE, error.to_string(), payload()))),
     };
     let version = Version { vv: incoming.vv.0.clone(), gone: incoming.gone.0.clone(), dots: incoming.dots.0.clone() };
     let incoming = Row { version, values };
@@ -120,11 +122,11 @@ fn row(
     match stored {
         Ok(found) => ledger::settle(tx, Way::Down, table.id, id).map(|()| Ok(found)),
         Err(StoreError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            Ok(Err(refusal(table.id, id, "does_not_fit", error.to_string(), payload())))
+            Ok(Err(refusal(table.id, id, refusals::DOES_NOT_FIT, error.to_string(), payload())))
         }
         Err(StoreError::Row { source, .. }) => {
             let reason = format!("the row as it is here cannot be read: {source}");
-            Ok(Err(refusal(table.id, id, "local_unreadable", reason, payload())))
+            Ok(Err(refusal(table.id, id, refusals::LOCAL_UNREADABLE, reason, payload())))
         }
         Err(error) => Err(error),
     }
@@ -259,6 +261,6 @@ fn evict(tx: &Transaction<'_>, evicted: &Evict) -> Result<(), StoreError> {
     versions::delete(tx, table, id)
 }
 
-fn refusal(table: TableId, row: RowId, code: &str, reason: String, payload: String) -> Refused {
-    Refused { way: Way::Down, table, row, code: code.to_owned(), reason, payload }
+fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payload: String) -> Refused {
+    Refused { way: Way::Down, table, row, code: code.as_str().to_owned(), reason, payload }
 }

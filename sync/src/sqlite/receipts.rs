@@ -22,6 +22,7 @@ use crate::merge::plan::{Clamp, restamp};
 use crate::wire::conflict;
 use crate::wire::frames::{PushAnswer, PushBody, read_push};
 use crate::wire::message::{Outcome, PushRow, RowAnswer};
+use crate::wire::refusals;
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,10 +157,10 @@ fn refuse(
         return Ok(true);
     }
     let (default_code, default_reason) = match answer.outcome {
-        Outcome::NeedFull => ("need_full", "the hub lacks writes of others that this edge has seen"),
-        _ => ("refused", "the hub gave no reason"),
+        Outcome::NeedFull => (refusals::NEED_FULL, "the hub lacks writes of others that this edge has seen"),
+        _ => (refusals::REFUSED, "the hub gave no reason"),
     };
-    let code = answer.code.clone().unwrap_or_else(|| default_code.to_owned());
+    let code = answer.code.clone().unwrap_or_else(|| default_code.as_str().to_owned());
     let reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
     tracked.refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq });
     versions::save(tx, table, id, &tracked)?;
