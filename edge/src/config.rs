@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         let error = from_toml("lissten = 'x'", Path::new("my.toml")).unwrap_err().to_string();
-        assert!(error.contains("my.toml: did you mean listen?") && error.contains("lissten"), "{error}");
+        assert!(error.contains("my.toml (did you mean listen?)") && error.contains("lissten"), "{error}");
         let error = from_dotenv("EDGE_LISTN=x").unwrap_err().to_string();
         assert!(error.contains("EDGE_LISTN") && error.contains("did you mean EDGE_LISTEN?"), "{error}");
     }

@@ -11,7 +11,7 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// The question to put behind a message about a wrong name; empty when no known one is near.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(wrong, known).map(|name| format!(": did you mean {name}?")).unwrap_or_default()
+    nearest(wrong, known).map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -30,6 +30,6 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong, known), meant, "{wrong}");
         }
-        assert_eq!(did_you_mean("lissten", ["listen"]), ": did you mean listen?");
+        assert_eq!(did_you_mean("lissten", ["listen"]), " (did you mean listen?)");
     }
 }

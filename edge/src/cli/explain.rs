@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::{Options, print, tables};
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
-use crate::history::{self, EVENTS_MAX, Event, History, Person, Receipt, ReceiptState, Write};
+use crate::history::{self, EVENTS_MAX, Event, History, Person, Receipt, ReceiptState, RegisterHistory, Write};
 use crate::refusal::Refusal;
 use crate::times::SiteClock;
 
@@ -109,17 +109,19 @@ impl Reader {
                 writeln!(page, "  {column:<20}{value}")?;
             }
         }
-        for register in &history.registers {
-            let state = match register.receipt {
+        for (write, registers) in by_write(&history.registers) {
+            let state = match registers[0].receipt {
                 ReceiptState::AtHq => "",
                 ReceiptState::Waiting => ", waiting",
                 ReceiptState::Refused => ", refused",
             };
-            writeln!(page, "  {:<20}{}", register.register, register.value)?;
-            for (column, value) in &register.with {
-                writeln!(page, "  {column:<20}{value}")?;
+            writeln!(page, "  {}{state}", self.written(write))?;
+            for register in registers {
+                writeln!(page, "    {:<20}{}", register.register, register.value)?;
+                for (column, value) in &register.with {
+                    writeln!(page, "    {column:<20}{value}")?;
+                }
             }
-            writeln!(page, "  {:<20}{}{state}", "", self.written(&register.write))?;
         }
         Ok(())
     }
@@ -171,6 +173,21 @@ impl Reader {
     fn time(&self, stored: &str) -> String {
         format!("{} ({stored})", self.clock.read(stored, self.now_ms))
     }
+}
+
+/// What each write wrote, the latest write first.
+fn by_write(registers: &[RegisterHistory]) -> Vec<(&Write, Vec<&RegisterHistory>)> {
+    let mut writes: Vec<(&Write, Vec<&RegisterHistory>)> = Vec::new();
+    for register in registers {
+        let write = &register.write;
+        match writes.iter_mut().find(|(known, _)| (known.replica, known.seq) == (write.replica, write.seq)) {
+            Some((_, written)) => written.push(register),
+            None => writes.push((write, vec![register])),
+        }
+    }
+    // Stored times are equal texts when they are equal, and later ones sort later.
+    writes.sort_by(|(one, _), (other, _)| other.at.cmp(&one.at));
+    writes
 }
 
 fn called(person: &Person) -> String {

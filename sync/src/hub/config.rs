@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_the_nearest_right_one() {
         let wrong = parse_toml(Path::new("hub.toml"), "databse_url = 'x'").unwrap_err().to_string();
-        assert!(wrong.contains("databse_url in hub.toml: did you mean database_url?"), "{wrong}");
+        assert!(wrong.contains("databse_url in hub.toml (did you mean database_url?)"), "{wrong}");
         let remarks = settings([&[], &[("HUB_LISTNE", "x"), ("HOME", "/")], &[], &[]]).remarks();
         assert_eq!(remarks.len(), 1);
         assert!(remarks[0].contains("HUB_LISTNE") && remarks[0].contains("did you mean HUB_LISTEN?"), "{remarks:?}");
