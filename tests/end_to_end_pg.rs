@@ -12,6 +12,8 @@ mod deletes;
 mod disagreement;
 #[path = "end_to_end/poison.rs"]
 mod poison;
+#[path = "end_to_end/random_requests.rs"]
+mod random_requests;
 #[path = "end_to_end/reach.rs"]
 mod reach;
 #[path = "end_to_end/scope.rs"]

@@ -1,13 +1,17 @@
 //! The hub as edges meet it: real HTTP, a real PostgreSQL with capture, and an edge in memory that merges for real.
 
+#[path = "hub/constraints.rs"]
+mod constraints;
 #[path = "hub/site.rs"]
 mod site;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
-use sync::wire::message::{Audit, Enroll, Pull, Report, Verdict};
+use sync::wire::message::{Audit, Enroll, NDJSON, Pull, Report, Verdict};
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use uuid::Uuid;
 
 async fn pair() -> (Centre, Site, Site) {
     let centre = Centre::start().await;
@@ -187,6 +191,38 @@ async fn stamps_from_the_future_are_clamped_and_told() {
 }
 
 #[tokio::test]
+async fn a_conflict_met_by_a_clock_in_2106_is_listed_with_the_stamps_of_the_centre() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "start");
+    left.task(id(101), "start");
+    left.push().await;
+    right.pull().await;
+    right.write("tasks", id(100), json!({"title": "lost"}));
+    right.write("tasks", id(101), json!({"title": "lives"}));
+    right.push().await;
+    left.unix_ms += 80 * 365 * 24 * 3600 * 1000;
+    left.write("tasks", id(100), json!({"title": "from 2106"}));
+    left.delete("tasks", id(101));
+    left.pull().await;
+    assert_eq!(left.conflicts.len(), 2, "both are met at the site, before the centre hears of them");
+    left.push().await;
+    let same = "select string_agg(c.kind, ',' order by c.kind) from sync.conflicts as c join sync.row_versions as v using (row_id)
+      where c.winner -> 'dot' = v.dots -> 'title' and c.kind = 'edit_edit'
+        or c.loser -> 'dot' = v.dots -> '-' and c.kind = 'edit_delete'";
+    assert_eq!(centre.value(same).await, "edit_delete,edit_edit");
+    // The site learns the stamps, and saying the same again with the wrong ones changes nothing but that it is told.
+    let wrong = left.conflicts.clone();
+    left.pull().await;
+    right.pull().await;
+    assert_eq!(left.conflicts, right.conflicts);
+    let told = std::mem::replace(&mut left.conflicts, wrong);
+    left.push().await;
+    left.pull().await;
+    assert_eq!(left.conflicts, told);
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
 async fn poison_is_quarantined_while_everything_else_flows() {
     let (centre, mut left, mut right) = pair().await;
     centre
@@ -238,6 +274,70 @@ async fn poison_is_quarantined_while_everything_else_flows() {
         left.rows.retain(|(_, row), _| *row != id(number));
     }
     settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_is_refused_alone() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "fine");
+    left.task(id(101), "also fine");
+    let lines = stream::read::<Json>(&left.batch()).unwrap();
+    let row = |number: u128, change: &dyn Fn(&mut Json)| {
+        let mut line = lines[1].clone();
+        line["row"]["id"] = json!(id(number));
+        change(&mut line["row"]);
+        line
+    };
+    let conflict = json!({"t": "tasks", "row": id(100), "kind": "edit_edit", "register": "title", "status": "open",
+        "loser": {"dot": [1, 1, 1], "value": "x"}, "winner": {"dot": [1, 2, 2], "value": "y"}});
+    let odd = [
+        (row(110, &|row| row["vv"] = json!("all")), "quarantined bad_row"),
+        (row(111, &|row| row["dots"]["*"] = json!([1, 2])), "quarantined bad_row"),
+        (row(112, &|row| row["vv"] = json!({"1": 9_223_372_036_854_775_808_u64})), "quarantined bad_row"),
+        (row(113, &|row| row["values"] = json!([])), "quarantined bad_row"),
+        (row(114, &|row| drop(row.as_object_mut().unwrap().remove("base"))), "quarantined bad_row"),
+        (row(115, &|row| row["values"]["user_id"] = json!("nobody")), "quarantined bad_value"),
+        (row(116, &|row| row["values"]["title"] = json!(7)), "quarantined bad_value"),
+        (row(117, &|row| row["values"]["due_date"] = json!("\0".repeat(9_000))), "quarantined bad_value"),
+        (row(118, &|row| row["values"]["metadata.\0"] = json!(1)), "quarantined bad_value"),
+        (row(119, &|row| row["values"]["priority"] = json!("cosmic")), "quarantined bad_value"),
+        (row(120, &|row| row["dots"]["metadata.\0"] = json!([left.me.replica, 1, 5])), "quarantined bad_value"),
+        (json!({"row": {"t": "users", "id": id(121), "vv": 1}}), "quarantined read_only"),
+        (json!({"row": {"t": "photos", "id": id(122), "vv": 1}}), "quarantined unknown_table"),
+        (json!({"row": {"t": "\0", "id": id(122), "vv": 1}}), "quarantined unknown_table"),
+        (json!({"conflict": {"t": "tasks", "kind": "a\0b"}}), ""),
+        (json!({"conflict": conflict}), ""),
+        (json!({"conflict": merged(&conflict, "status", json!("undecided\0"))}), ""),
+        (json!({"conflict": merged(&conflict, "loser", json!({"dot": [1]}))}), ""),
+        (json!({"audit": {"id": "none"}}), ""),
+    ];
+    let mut body = stream::Writer::default();
+    body.line(&lines[0]).unwrap();
+    for line in [&lines[1]].into_iter().chain(odd.iter().map(|(line, _)| line)).chain([&lines[2]]) {
+        body.line(line).unwrap();
+    }
+    body.line(&json!({"end": odd.len() + 2})).unwrap();
+    let answer = left.post("push", body.finish().unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let outcomes = left.take(&answer.body);
+    assert_eq!([&outcomes[&id(100)], &outcomes[&id(101)]], ["accepted", "accepted"]);
+    for (line, outcome) in odd.iter().filter(|(_, outcome)| !outcome.is_empty()) {
+        let row: Uuid = line["row"]["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!(outcomes[&row], *outcome, "{line}");
+    }
+    assert_eq!(centre.value("select count(*) from tasks").await, "2");
+    assert_eq!(centre.value("select count(*) from sync.conflicts").await, "1");
+    let kept = "select string_agg(code || ' ' || n, ', ' order by code)
+      from (select code, count(*) as n from sync.quarantine where status = 'open' group by code) as q";
+    let expected = "bad_audit 1, bad_conflict 3, bad_row 5, bad_value 6, read_only 1, unknown_table 1";
+    assert_eq!(centre.value(kept).await, expected);
+    assert_eq!(centre.value("select max(length(reason)) < 600 from sync.quarantine").await, "true");
+}
+
+fn merged(object: &Json, key: &str, value: Json) -> Json {
+    let mut object = object.clone();
+    object[key] = value;
+    object
 }
 
 #[tokio::test]
@@ -378,14 +478,37 @@ async fn references_into_another_tenant_get_the_same_answer_as_missing_ones() {
     left.write("tasks", id(101), task(OTHER, "smuggled"));
     assert_eq!(left.push().await[&id(101)], "quarantined missing_reference");
     left.rows.clear();
-    left.device(id(90), HEADQUARTERS, None);
-    assert_eq!(left.push().await[&id(90)], "quarantined duplicate_id");
     assert_eq!(centre.value(&format!("select count(*) from tasks where tenant_id = '{OTHER}'")).await, "0");
+}
+
+#[tokio::test]
+async fn an_id_of_another_tenant_gets_the_same_answer_as_one_that_a_trigger_keeps_out() {
+    let (centre, mut left, _right) = pair().await;
+    centre
+        .execute(&format!(
+            "insert into devices (id, site_id, name, type) values ('{}', '{ELSEWHERE}', 'x', 'sensor');
+        create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep_out before insert on devices for each row when (new.id = '{}') execute function keep_out()",
+            id(90),
+            id(91)
+        ))
+        .await;
+    let mut answers = Vec::new();
+    for probed in [id(90), id(91)] {
+        left.device(probed, HEADQUARTERS, None);
+        let answer = left.post("push", left.batch()).await;
+        answers.push(refusal_in(&answer.body));
+        assert_eq!(left.take(&answer.body)[&probed], "quarantined refused");
+        left.rows.remove(&(7, probed));
+    }
+    assert_eq!(answers[0], answers[1]);
+    let kept = "select count(distinct (code, reason)) || ' ' || count(*) from sync.quarantine";
+    assert_eq!(centre.value(kept).await, "1 2", "nor does what is kept of them tell the two apart");
 }
 
 /// Code and reason, word for word.
 fn refusal_in(body: &[u8]) -> String {
-    let lines = stream::read::<serde_json::Value>(body).unwrap();
+    let lines = stream::read::<Json>(body).unwrap();
     let row = lines.iter().find_map(|line| line.get("row")).unwrap();
     format!("{} {}", row["code"], row["reason"])
 }
@@ -594,6 +717,38 @@ async fn a_revoked_edge_and_a_wrong_credential_are_refused() {
     assert_eq!(centre.value("select count(*) from tasks").await, "0");
 }
 
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_body_is_read() {
+    let (centre, left, _right) = pair().await;
+    let random: Vec<u8> = (0..250_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let bodies = [
+        ("no body of ours", b"{}".to_vec()),
+        ("as large as can be", random.clone()),
+        ("cut", hello_of(&left)[..9].to_vec()),
+    ];
+    for route in ["hello", "push", "pull"] {
+        for (name, body) in &bodies {
+            for credential in [None, Some("nobody.guess")] {
+                let answer = post(&centre.url, route, credential, body.clone()).await;
+                assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{route}: {name}");
+            }
+        }
+    }
+    let answer = post(&centre.url, "enroll", None, random).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"), "a code needs no room");
+    // Nobody waits for the rest of a body that will not be read.
+    let address = centre.url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /sync/v1/push HTTP/1.1\r\nhost: hub\r\nsync-protocol: 1\r\nsync-nonce: n\r\ncontent-type: {NDJSON}\r\n\
+         content-length: 1000\r\n\r\nhalf"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 401");
+}
+
 fn hello_of(site: &Site) -> Vec<u8> {
     stream::write_one(
         &json!({"replica": site.me.replica, "seq": 0, "fence": site.fence, "schema": 1, "app_version": "",
@@ -640,7 +795,7 @@ async fn every_kind_of_bad_body_has_its_own_refusal_and_changes_nothing() {
     };
     let no_end = {
         let mut lines = stream::Writer::default();
-        stream::read::<serde_json::Value>(&body).unwrap().iter().take(2).for_each(|line| lines.line(line).unwrap());
+        stream::read::<Json>(&body).unwrap().iter().take(2).for_each(|line| lines.line(line).unwrap());
         lines.finish().unwrap()
     };
     let cases: [(&str, Vec<u8>, u16, &str); 6] = [
@@ -715,6 +870,31 @@ async fn what_has_no_canonical_form_is_listed_and_stops_nothing() {
     );
     left.task(id(104), "fine");
     assert_eq!(left.push().await[&id(104)], "accepted");
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_sent_is_listed_as_what_it_is() {
+    let (centre, mut left, _right) = pair().await;
+    let times = [
+        ("infinity", "infinity"),
+        ("-infinity", "-infinity"),
+        ("0044-03-15 12:00:00.5 BC", "0044-03-15 12:00:00.500+00 BC"),
+        ("0001-12-31 BC", "0001-12-31 00:00:00+00 BC"),
+        ("12026-01-01", "12026-01-01 00:00:00+00"),
+        ("294276-12-31", "a time in a year of six digits"),
+    ];
+    for (number, (time, _)) in (100..).zip(times) {
+        let insert = format!(
+            "set timezone = 'UTC'; insert into tasks (id, tenant_id, title, due_date) values ('{}', '{ACME}', 'x', '{time}')",
+            id(number)
+        );
+        centre.execute(&insert).await;
+    }
+    assert_eq!(left.pull().await, Vec::<String>::new());
+    for (number, (_, words)) in (100..).zip(times) {
+        let reason = centre.value(&format!("select reason from sync.quarantine where row_id = '{}'", id(number))).await;
+        assert_eq!(reason, format!("tasks.due_date: {words:?} is not a timestamp between the years 1 and 9999"));
+    }
 }
 
 #[tokio::test]

@@ -162,7 +162,7 @@ fn copies_of_a_conflict_join_to_one_record_in_any_order() {
     let pick = |cases: &mut EveryCase| {
         let status = *cases.one_of(&[Status::Open, Status::Dismissed, Status::Restored]);
         let kind = *cases.one_of(&[Kind::EditEdit, Kind::EditDelete]);
-        let winner = *cases.one_of(&[dot(3, 1, 200), dot(4, 1, 300)]);
+        let winner = *cases.one_of(&[dot(3, 1, 200), dot(4, 1, 300), dot(4, 1, 250)]);
         let loser = *cases.one_of(&[dot(2, 1, 100), dot(2, 1, 50)]);
         let winner = Party { dot: winner, value: Some(text(&winner.replica.to_string())) };
         Conflict { status, kind, winner, ..conflict(loser, Some("title")) }
@@ -174,6 +174,16 @@ fn copies_of_a_conflict_join_to_one_record_in_any_order() {
         assert_eq!(a.clone().join(b.clone()).join(c.clone()), a.clone().join(b.join(c)));
         assert_eq!(a.clone().join(a.clone()), a);
     }
+}
+
+#[test]
+fn winner_with_two_stamps_takes_the_lower_in_either_order() {
+    let with =
+        |winner| Conflict { winner: Party { dot: winner, value: None }, ..conflict(dot(2, 1, 100), Some("title")) };
+    let (before, after, other) = (with(dot(3, 1, 900)), with(dot(3, 1, 300)), with(dot(4, 1, 200)));
+    assert_eq!(before.clone().join(after.clone()), after);
+    assert_eq!(after.clone().join(before), after);
+    assert_eq!(other.join(after.clone()), after, "of two writes the higher");
 }
 
 #[test]

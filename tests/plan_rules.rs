@@ -3,7 +3,7 @@
 use sync::merge::clock::Hlc;
 use sync::merge::conflict::Kind;
 use sync::merge::ids::ReplicaId;
-use sync::merge::plan::{Clamp, Forgery, PullPlan, Push, PushPlan, clamp, plan_pull, restamp};
+use sync::merge::plan::{Clamp, Forgery, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_pull, restamp};
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
@@ -45,6 +45,40 @@ fn stamp_of_2099_does_not_beat_an_edit_that_knew_it() {
     assert_eq!(row.values["title"], text("knew it"));
     assert_eq!(row.values["priority"], text("unsent"));
     assert_eq!(conflicts, []);
+}
+
+#[test]
+fn conflict_with_a_write_of_2099_is_the_same_whether_it_was_met_before_or_after_the_clamp() {
+    let history = &mut History::default();
+    let [mut hub, mut a, mut b, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut b, 20, "lost");
+    sees(&mut hub, &b);
+    set_title(history, &mut a, YEAR_2099_MS, "from the future");
+    let mut met_at_a = join(&a, &hub).conflicts.remove(0);
+
+    let mut push = push_of(&a, &base);
+    clamp(&mut push.version, &hub.row.version, &[a.id], Hlc::ceiling(1_000));
+    let PushPlan::Store { row, conflicts, .. } = hub_plans(Some(&hub.row), &push, &[2]) else { panic!("not stored") };
+    assert!(clamp_conflict(&mut met_at_a, &row.version, Hlc::ceiling(9_000)));
+    assert_eq!([met_at_a.clone()].as_slice(), conflicts);
+    assert!(
+        !clamp_conflict(&mut met_at_a, &row.version, Hlc::ceiling(9_000)),
+        "the second time there is nothing to do"
+    );
+}
+
+#[test]
+fn write_of_2099_that_its_row_names_no_more_is_listed_at_the_ceiling() {
+    let history = &mut History::default();
+    let [hub, mut a, mut b, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, YEAR_2099_MS, "from the future");
+    set_title(history, &mut b, YEAR_2099_MS + 1, "from a later future");
+    let mut conflict = join(&a, &b).conflicts.remove(0);
+    let id = conflict.id();
+    assert!(clamp_conflict(&mut conflict, &hub.row.version, Hlc::ceiling(1_000)));
+    assert_eq!((conflict.loser.dot.hlc, conflict.winner.dot.hlc), (Hlc::ceiling(1_000), Hlc::ceiling(1_000)));
+    assert_eq!(conflict.id(), id);
 }
 
 #[test]

@@ -107,6 +107,7 @@ fn imports_point_one_way() {
         ("sync/src/merge/", &["crate::catalog", "crate::session", "crate::wire", "crate::sqlite", "crate::pg"]),
         ("sync/src/catalog.rs", &["crate::session", "crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
         ("sync/src/session.rs", &["crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
+        ("sync/src/listener.rs", &["use crate::"]),
         ("sync/src/wire/", &["crate::sqlite", "crate::pg", "crate::hub", "crate::admin"]),
         ("sync/src/sqlite/", &["crate::pg", "crate::hub", "crate::admin", "crate::session"]),
         ("sync/src/pg/", &["crate::sqlite", "crate::hub", "crate::admin", "crate::session"]),
@@ -117,6 +118,15 @@ fn imports_point_one_way() {
     ];
     let broken = rules.iter().flat_map(|(folder, forbidden)| lines_with(&[folder], forbidden)).collect();
     nothing_breaks("a lower layer imports a higher one", broken);
+}
+
+#[test]
+fn every_port_is_answered_by_the_one_listener() {
+    let sources = ["sync/src/hub/", "sync/src/admin/", "edge/src/"];
+    nothing_breaks(
+        "a port without the limits of sync::listener",
+        lines_with(&sources, &["axum::serve", "serve_connection"]),
+    );
 }
 
 #[test]

@@ -4,11 +4,12 @@
 //! hub had got is asked about again by the next session. Nothing here decides what comes next.
 
 use rusqlite::{Connection, TransactionBehavior};
+use sync::catalog;
 use sync::session::{Failure, Verdict};
 use sync::sqlite::apply::{self, Applied};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::receipts::{self, Receipt};
-use sync::sqlite::{directory, outbox, schema, self_state, status, versions};
+use sync::sqlite::{directory, outbox, self_state, status, versions};
 use sync::wire::frames::PulledPage;
 use sync::wire::message::{Hello, Pull, Welcome};
 
@@ -194,7 +195,6 @@ impl Exchange {
             let this = self_state::load(&tx)?;
             let in_flight = outbox::load(&tx)?.map(|in_flight| in_flight.batch);
             let report = status::counts(&tx)?.report(unix_ms);
-            let schema = u32::try_from(schema::version(&tx)?).unwrap_or(0);
             tx.commit()?;
             Ok(Hello {
                 replica: this.replica.0,
@@ -202,7 +202,7 @@ impl Exchange {
                 fence: this.fence,
                 in_flight,
                 cursor: this.cursor,
-                schema,
+                schema: catalog::VERSION,
                 app_version: env!("CARGO_PKG_VERSION").to_owned(),
                 unix_ms,
                 report,

@@ -10,7 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sync::merge::limits::{BODY_BYTES_MAX, LONG_POLL_MS};
+use sync::merge::limits::{BODY_BYTES_MAX, HEAD_MS_MAX, LONG_POLL_MS};
 use sync::session::{Failure, Verdict};
 use sync::wire::frames::{self, FrameError, PulledPage, PushAnswer};
 use sync::wire::message::{Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome};
@@ -29,6 +29,10 @@ pub const SILENCE_MS_MAX: u64 = 20_000;
 pub const BYTES_PER_SECOND_MIN: u64 = 1_000;
 /// How long to stay away when the hub says that it has too much to do and not how long, in milliseconds.
 pub const OVERLOADED_MS: u64 = 2_000;
+
+/// How long a connection is kept for the next request, in milliseconds: shorter than the hub keeps it, so that none is
+/// chosen which the hub is just closing.
+pub const IDLE_MS_MAX: u64 = HEAD_MS_MAX / 2;
 
 /// Why a hub did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +132,7 @@ impl HubClient {
         let hub = hub.trim_end_matches('/').to_owned();
         let unusable = |reason: String| HubError::Unreachable { url: hub.clone(), reason };
         let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        let builder = builder.pool_idle_timeout(Duration::from_millis(IDLE_MS_MAX));
         let http = builder.connect_timeout(Duration::from_millis(CONNECT_MS_MAX)).build();
         let http = http.map_err(|error| unusable(causes(&error)))?;
         let bearer = |credential: &str| {

@@ -42,6 +42,7 @@ pub mod sync_handle;
 pub mod sync_loop;
 pub mod tasks;
 pub mod times;
+pub mod upkeep;
 pub mod web;
 
 /// What the API, the pages, the control socket and the sync loop share. Cheap to clone.

@@ -18,7 +18,7 @@ pub enum Refusal {
     /// A value cannot be taken.
     #[error("{field}: {reason}")]
     Invalid {
-        /// The field or parameter.
+        /// The field; below another one with a slash between them.
         field: String,
         /// What kind of mistake it is.
         mistake: Mistake,
@@ -41,6 +41,17 @@ pub enum Refusal {
         /// The row as it is now.
         current: Box<Record>,
     },
+    /// One of several operations was refused, and so none was done.
+    #[error("operation {index}: {refusal}")]
+    InBatch {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why.
+        refusal: Box<Self>,
+    },
+    /// The key of a request that may be repeated was used for another request.
+    #[error("this Idempotency-Key was used for another request in the last 24 hours: use a new key for a new request")]
+    KeyReused,
     /// The conflict was restored before.
     #[error("this conflict was restored already")]
     AlreadyRestored,
@@ -84,6 +95,16 @@ impl Refusal {
     /// A value that cannot be taken.
     pub fn invalid(field: impl Into<String>, mistake: Mistake, reason: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), mistake, reason: reason.into() }
+    }
+
+    /// The same refusal of a value that stands in an object below a field.
+    pub fn below(self, parent: &str) -> Self {
+        match self {
+            Self::Invalid { field, mistake, reason } => {
+                Self::Invalid { field: format!("{parent}/{field}"), mistake, reason }
+            }
+            other => other,
+        }
     }
 }
 

@@ -186,8 +186,24 @@ pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn,
 /// # Errors
 /// [`Refusal::Store`].
 pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
-    let (token_hash, clock) = (hash(token), app.clock);
-    let now_ms = clock.unix_ms();
+    let now_ms = app.clock.unix_ms();
+    let Some((visitor, last_seen_at)) = look(app, hash(token), now_ms).await? else { return Ok(None) };
+    if last_seen_at < times::timestamp(now_ms.saturating_sub(TOUCH_MS)) {
+        touch(app, visitor.token_hash.clone(), now_ms).await?;
+    }
+    Ok(Some(visitor))
+}
+
+/// Whether a visitor's session still lives. Asking does not keep it alive.
+///
+/// # Errors
+/// [`Refusal::Store`].
+pub async fn is_alive(app: &App, visitor: &Visitor) -> Result<bool, Refusal> {
+    Ok(look(app, visitor.token_hash.clone(), app.clock.unix_ms()).await?.is_some())
+}
+
+/// Whose session has a token, and when it was last used.
+async fn look(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<Option<(Visitor, String)>, Refusal> {
     let look = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
         let Some(session) = sessions::find(tx, &token_hash)? else { return Ok(None) };
         // A clock that was turned back does not make a session live longer than its last use.
@@ -202,11 +218,7 @@ pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
         let visitor = Visitor { person, tenant, site, expires_at: session.expires_at, token_hash };
         Ok(Some((visitor, session.last_seen_at)))
     };
-    let Some((visitor, last_seen_at)) = app.db.snapshot(look).await? else { return Ok(None) };
-    if last_seen_at < times::timestamp(now_ms.saturating_sub(TOUCH_MS)) {
-        touch(app, visitor.token_hash.clone(), now_ms).await?;
-    }
-    Ok(Some(visitor))
+    app.db.snapshot(look).await
 }
 
 /// Ends a visitor's session.

@@ -3,21 +3,24 @@
 use serde::Serialize;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::{self_state, status};
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::sync_handle::{Link, LinkState};
 use crate::times;
 
 /// How this edge stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
     /// `unenrolled`, `online`, `offline`, `hydrating`, `stuck`, `revoked` or `upgrade_hub`.
+    #[schema(pattern = "^(unenrolled|online|offline|hydrating|stuck|revoked|upgrade_hub)$", example = "online")]
     pub state: &'static str,
     /// Whether both sides are known to have all of each other.
     pub in_sync: bool,
     /// Rows with writes that the hub has not acknowledged.
     pub pending: u64,
     /// When the hub last answered, in stored form.
+    #[schema(format = DateTime)]
     pub last_exchange_at: Option<String>,
     /// What went wrong last; null after a success.
     pub last_error: Option<String>,

@@ -73,6 +73,7 @@ pub enum SyncRequest {
 pub struct SyncHandle {
     requests: mpsc::Sender<SyncRequest>,
     link: watch::Receiver<Link>,
+    changed: watch::Receiver<u64>,
 }
 
 /// The loop's end.
@@ -82,13 +83,16 @@ pub struct SyncPort {
     pub requests: mpsc::Receiver<SyncRequest>,
     /// What it says of itself.
     pub link: watch::Sender<Link>,
+    /// Counted up whenever somebody, of this process or another, has written to the file.
+    pub changed: watch::Sender<u64>,
 }
 
 /// Both ends.
 pub fn channel() -> (SyncHandle, SyncPort) {
     let (ask, requests) = mpsc::channel(REQUESTS_MAX);
     let (link, watched) = watch::channel(Link::default());
-    (SyncHandle { requests: ask, link: watched }, SyncPort { requests, link })
+    let (changed, seen) = watch::channel(0);
+    (SyncHandle { requests: ask, link: watched, changed: seen }, SyncPort { requests, link, changed })
 }
 
 impl SyncHandle {
@@ -117,5 +121,11 @@ impl SyncHandle {
     /// Follows how the link stands.
     pub fn watch(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    /// Changes its value after every commit to the file, also of other programs, within
+    /// [`WATCH_MS`](crate::sync_loop::WATCH_MS).
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.clone()
     }
 }

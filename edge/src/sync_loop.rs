@@ -142,7 +142,10 @@ impl SyncLoop {
             match self.wait(&mut written, &mut watcher).await {
                 Wake::Asked(None) => return,
                 Wake::Asked(Some(request)) => self.handle_request(request),
-                Wake::Written => self.session.handle_written(),
+                Wake::Written => {
+                    self.port.changed.send_modify(|count| *count = count.wrapping_add(1));
+                    self.session.handle_written();
+                }
                 Wake::Done(step) => self.handle_step(step),
                 Wake::Time => self.handle_time(),
             }

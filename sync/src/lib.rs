@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`merge`] decides who wins and touches nothing; [`catalog`] names the synced tables; [`session`] is
 //! one exchange seen from the edge, without input or output; [`wire`] turns foreign bytes into our types or refuses
-//! them; `sqlite` and `pg` store; `hub` serves and `admin` tends the centre.
+//! them; `sqlite` and `pg` store; `hub` serves and `admin` tends the centre. `listener` is the one way in which both
+//! programs answer on a port.
 //!
 //! Imports point one way: `merge ← session ← wire ← {sqlite, pg} ← {hub, admin}`. Without features this crate does
 //! no input or output at all.
@@ -12,6 +13,8 @@ pub mod admin;
 pub mod catalog;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "http")]
+pub mod listener;
 pub mod merge;
 #[cfg(feature = "hub")]
 pub mod pg;

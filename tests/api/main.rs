@@ -3,12 +3,17 @@
 use serde_json::json;
 use tests::desk::Answer;
 
+mod batch;
 mod conflicts;
+mod description;
 mod lists;
 mod pages;
 mod refusals;
 mod rows;
 mod sign_in;
+mod streams;
+mod transcripts;
+mod troubles;
 
 /// An id that nothing has.
 const UNKNOWN: &str = "00000000-0000-4000-8000-00000000dead";

@@ -84,7 +84,7 @@ async fn what_is_wrong_is_named() {
         ("PATCH", &site, json!({"timezone": "Mars/Olympus"}), 422, "invalid_value", Some("timezone")),
         ("PATCH", &site, json!({"latitude": 91}), 422, "invalid_value", Some("latitude")),
         ("PATCH", &site, json!({"latitude": "north"}), 422, "wrong_type", Some("latitude")),
-        ("GET", "/tasks?colour=red", Value::Null, 422, "unknown_field", Some("colour")),
+        ("GET", "/tasks?colour=red", Value::Null, 422, "unknown_parameter", Some("colour")),
         ("GET", "/tasks?status=open,finished", Value::Null, 422, "unknown_label", Some("status")),
         ("GET", "/tasks?sort=-colour", Value::Null, 422, "unknown_label", Some("sort")),
         ("GET", "/tasks?limit=501", Value::Null, 422, "invalid_value", Some("limit")),

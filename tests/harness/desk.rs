@@ -156,12 +156,17 @@ impl Desk {
         let (sync, port) = sync_handle::channel();
         let config = Config { listen, data: directory.0.clone(), hub: None };
         let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
-        let router = edge::api::router(app.clone());
+        let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
         Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock, _port: port }
+    }
+
+    /// The edge's file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.0.join("edge.db")
     }
 
     /// Writes as a program on the box would, or with `applying` as the sync loop.

@@ -6,6 +6,7 @@ pub mod checkers;
 pub mod deployment;
 pub mod desk;
 pub mod dumps;
+pub mod events;
 pub mod every_case;
 pub mod fates;
 pub mod fault_proxy;

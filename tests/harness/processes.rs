@@ -104,6 +104,21 @@ pub async fn run<S: AsRef<OsStr>>(
     directory: &Path,
     input: &str,
 ) -> Finished {
+    run_within(COMMAND_MS_MAX, program, arguments, environment, directory, input).await
+}
+
+/// The same for a command that may take `limit_ms`.
+///
+/// # Panics
+/// When it cannot be started or takes longer.
+pub async fn run_within<S: AsRef<OsStr>>(
+    limit_ms: u64,
+    program: &Path,
+    arguments: &[S],
+    environment: &[(String, String)],
+    directory: &Path,
+    input: &str,
+) -> Finished {
     let mut command = isolated(program, environment, directory);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let words: Vec<String> = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
@@ -115,7 +130,7 @@ pub async fn run<S: AsRef<OsStr>>(
     // A command that does not read its input has closed it, which is no failure of the command.
     drop(stdin.write_all(input.as_bytes()).await);
     drop(stdin);
-    let ended = tokio::time::timeout(Duration::from_millis(COMMAND_MS_MAX), child.wait_with_output()).await;
+    let ended = tokio::time::timeout(Duration::from_millis(limit_ms), child.wait_with_output()).await;
     let output = ended.unwrap_or_else(|_| panic!("{shown} hangs")).unwrap_or_else(|error| panic!("{shown}: {error}"));
     Finished {
         command: shown,

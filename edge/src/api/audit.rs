@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sync::sqlite::audit::{self, AuditRow};
 use sync::sqlite::listing::Key;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -14,15 +15,25 @@ use super::paging;
 use super::query::Parameters;
 use crate::sessions::Visitor;
 
-#[derive(Serialize)]
-struct AuditJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditRecord)]
+/// What somebody did.
+pub(super) struct AuditJson {
     id: Uuid,
     tenant_id: Option<Uuid>,
+    /// The person; null for the operator of the box.
     user_id: Option<Uuid>,
+    #[schema(example = "update")]
     action: String,
+    /// The kind of thing, in the singular.
+    #[schema(example = "task")]
     resource_type: String,
     resource_id: Option<Uuid>,
+    /// What changed: the columns `before` and `after`, and more.
+    #[schema(value_type = Object)]
     details: Box<RawValue>,
+    /// When, by this edge's clock.
+    #[schema(format = DateTime)]
     created_at: String,
 }
 

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sync::catalog::{Column, Kind, Table};
 use sync::wire::canonical::{self, CanonicalError};
 use sync::wire::convert::{self, ConvertError};
+use uuid::Uuid;
 
 use super::Server;
 use super::error::Error;
@@ -22,6 +23,7 @@ use crate::refusal::{Mistake, Refusal};
 pub(super) struct Fields {
     fields: BTreeMap<String, Box<RawValue>>,
     is_patch: bool,
+    canonical: String,
 }
 
 const JSON: &str = "application/json";
@@ -44,7 +46,7 @@ impl FromRequest<Server> for Fields {
             return Err(Error::NotAnObject);
         }
         let fields = serde_json::from_str(&canonical).map_err(|error| Error::MalformedJson(error.to_string()))?;
-        Ok(Self { fields, is_patch })
+        Ok(Self { fields, is_patch, canonical })
     }
 }
 
@@ -62,6 +64,11 @@ fn unsuitable(text: &str, error: &CanonicalError) -> Error {
 }
 
 impl Fields {
+    /// The whole object in its canonical form.
+    pub(super) fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
     /// The columns that they name.
     pub(super) fn into_draft(self, table: &'static Table, writable: &[&str]) -> Result<Draft, Refusal> {
         let mut draft = Draft::new();
@@ -80,6 +87,42 @@ impl Fields {
     pub(super) fn take_text(&mut self, name: &str) -> Result<String, Refusal> {
         let raw = self.fields.remove(name).ok_or_else(|| Refusal::invalid(name, Mistake::Missing, "is needed"))?;
         serde_json::from_str(raw.get()).map_err(|_| Refusal::invalid(name, Mistake::Type, "expected text"))
+    }
+
+    /// Takes a field that holds text, if it is there.
+    pub(super) fn take_optional_text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        if self.fields.contains_key(name) { self.take_text(name).map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a field that holds an object.
+    pub(super) fn take_object(&mut self, name: &str) -> Result<Self, Refusal> {
+        let raw = self.fields.remove(name).ok_or_else(|| Refusal::invalid(name, Mistake::Missing, "is needed"))?;
+        Self::nested(name, &raw)
+    }
+
+    /// Takes a field that holds an array of objects.
+    pub(super) fn take_objects(&mut self, name: &str) -> Result<Vec<Self>, Refusal> {
+        let raw = self.fields.remove(name).ok_or_else(|| Refusal::invalid(name, Mistake::Missing, "is needed"))?;
+        let items: Vec<Box<RawValue>> = serde_json::from_str(raw.get())
+            .map_err(|_| Refusal::invalid(name, Mistake::Type, "expected an array of objects"))?;
+        items.iter().enumerate().map(|(index, raw)| Self::nested(&format!("{name}/{index}"), raw)).collect()
+    }
+
+    fn nested(name: &str, raw: &RawValue) -> Result<Self, Refusal> {
+        let wrong = || Refusal::invalid(name, Mistake::Type, "expected an object");
+        let fields = if raw.get().starts_with('{') { serde_json::from_str(raw.get()).ok() } else { None };
+        Ok(Self { fields: fields.ok_or_else(wrong)?, is_patch: false, canonical: raw.get().to_owned() })
+    }
+
+    /// Puts other texts into columns that hold ids.
+    pub(super) fn replace_ids(&mut self, table: &Table, other: impl Fn(&str) -> Option<Uuid>) {
+        let holds_id = |name: &str| table.column(name).is_some_and(|column| column.kind == Kind::Uuid);
+        for (_, raw) in self.fields.iter_mut().filter(|(name, _)| holds_id(name)) {
+            let id = serde_json::from_str::<String>(raw.get()).ok().and_then(|text| other(&text));
+            if let Some(other) = id.and_then(|id| RawValue::from_string(format!("\"{id}\"")).ok()) {
+                *raw = other;
+            }
+        }
     }
 
     /// Refuses what has not been taken.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,37 +11,58 @@ use sync::merge::conflict::{Kind, Status};
 use sync::merge::value::Value;
 use sync::sqlite::listing::Key;
 use sync::wire::convert::json_of;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
 use super::error::Error;
 use super::paging;
 use super::query::Parameters;
+use super::repeat::{Answer, RepeatKey};
 use super::visitor::Id;
 use crate::action;
 use crate::conflicts::{self, ConflictView, Side};
 use crate::sessions::Visitor;
 
 /// A conflict as a program reads it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Conflict)]
 pub struct ConflictJson {
     pub(crate) id: Uuid,
+    #[schema(example = "tasks")]
     pub(crate) table: &'static str,
     pub(crate) row_id: Uuid,
+    /// `edit_edit`: two people wrote the same. `edit_delete`: one edited what another deleted.
+    #[schema(pattern = "^edit_(edit|delete)$")]
     pub(crate) kind: &'static str,
+    /// What they wrote: a column, or `metadata.` and a key; null for the whole row.
     pub(crate) column: Option<String>,
+    #[schema(pattern = "^(open|dismissed|restored)$")]
     pub(crate) status: &'static str,
+    /// What the row holds.
     pub(crate) winner: SideJson,
+    /// What lost and can be restored.
     pub(crate) loser: SideJson,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConflictSide)]
 pub(crate) struct SideJson {
+    /// What was written; null also for a delete.
+    #[schema(value_type = Value)]
     pub(crate) value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// The columns that win and lose together with it.
+    #[schema(value_type = Option<Object>)]
     pub(crate) with: BTreeMap<&'static str, Option<Box<RawValue>>>,
+    /// Where it was written.
+    #[schema(example = "Warehouse")]
     pub(crate) site: String,
+    /// Who wrote it, if a person did.
+    #[schema(example = "Mei Lindqvist")]
     pub(crate) person: Option<String>,
+    /// When, by the writer's clock.
+    #[schema(format = DateTime)]
     pub(crate) at: String,
 }
 
@@ -71,16 +93,30 @@ pub(super) async fn show(State(server): State<Server>, _: Visitor, Id(id): Id) -
     Ok(Json(json(&view)).into_response())
 }
 
-pub(super) async fn restore(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
-    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::restore(tx, act, id);
-    let view = action::perform(&server.app, visitor.person.id, restore).await?;
-    Ok(Json(json(&view)).into_response())
+pub(super) async fn restore(
+    State(server): State<Server>,
+    visitor: Visitor,
+    Id(id): Id,
+    key: RepeatKey,
+) -> Result<Response, Error> {
+    let repeat = key.alone();
+    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
+        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::restore(tx, act, id)?))))
+    };
+    Ok(action::perform(&server.app, visitor.person.id, restore).await?.into_response())
 }
 
-pub(super) async fn dismiss(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
-    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| conflicts::dismiss(tx, act, id);
-    let view = action::perform(&server.app, visitor.person.id, dismiss).await?;
-    Ok(Json(json(&view)).into_response())
+pub(super) async fn dismiss(
+    State(server): State<Server>,
+    visitor: Visitor,
+    Id(id): Id,
+    key: RepeatKey,
+) -> Result<Response, Error> {
+    let repeat = key.alone();
+    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
+        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::dismiss(tx, act, id)?))))
+    };
+    Ok(action::perform(&server.app, visitor.person.id, dismiss).await?.into_response())
 }
 
 /// A conflict as a program reads it.

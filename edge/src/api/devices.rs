@@ -1,26 +1,34 @@
 //! Devices.
 
-use axum::extract::State;
-use axum::response::Response;
 use sync::sqlite::devices::{self, DeviceFilter, SORTS};
 
-use super::Server;
 use super::error::Error;
-use super::paging;
-use super::query::Parameters;
-use super::resource::Resource;
+use super::query::{Filter, Parameters, Takes};
+use super::resource::{Found, Resource};
 use crate::devices::{self as actions, WRITABLE, table};
 use crate::sessions::Visitor;
 
-/// What is done with one.
-pub(super) const DEVICES: Resource =
-    Resource { table, writable: WRITABLE, create: actions::create, change: actions::change, delete: actions::delete };
+/// What is done with devices.
+pub(super) const DEVICES: Resource = Resource {
+    table,
+    writable: WRITABLE,
+    sorts: SORTS,
+    filters: FILTERS,
+    find,
+    create: actions::create,
+    change: actions::change,
+    delete: actions::delete,
+};
 
-pub(super) async fn list(
-    State(server): State<Server>,
-    visitor: Visitor,
-    mut parameters: Parameters,
-) -> Result<Response, Error> {
+const FILTERS: &[Filter] = &[
+    Filter { name: "site_id", takes: Takes::Id, about: "At this site." },
+    Filter { name: "type", takes: Takes::Labels, about: "Of one of these types." },
+    Filter { name: "status", takes: Takes::Labels, about: "In one of these states." },
+    Filter { name: "serial_number", takes: Takes::Text, about: "With exactly this serial number." },
+    Filter { name: "q", takes: Takes::Text, about: "With this text in the name or the serial number." },
+];
+
+fn find(parameters: &mut Parameters, visitor: &Visitor) -> Result<Found, Error> {
     let filter = DeviceFilter {
         site_id: parameters.take_id("site_id")?,
         types: parameters.take_labels(table(), "type")?,
@@ -28,12 +36,6 @@ pub(super) async fn list(
         serial_number: parameters.take("serial_number")?,
         q: parameters.take("q")?,
     };
-    let request = paging::Request::take(&mut parameters, SORTS)?;
-    parameters.finish()?;
-    let read = move |connection: &mut rusqlite::Connection| {
-        let after = request.after.as_deref();
-        let page = devices::page(connection, table(), visitor.tenant, &filter, &request.order, after, request.limit)?;
-        Ok::<_, Error>(request.answer(&page))
-    };
-    server.app.db.read(read).await
+    let tenant = visitor.tenant;
+    Ok(Box::new(move |tx, order, after, limit| devices::page(tx, table(), tenant, &filter, order, after, limit)))
 }

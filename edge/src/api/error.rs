@@ -4,10 +4,11 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use rusqlite::ErrorCode;
+use rusqlite::ErrorCode as SqliteCode;
 use sync::sqlite::error::StoreError;
 use sync::wire::problem::{PROBLEM_JSON, Problem};
 
+use super::codes::{self, ErrorCode};
 use super::row::RowJson;
 use crate::refusal::{Mistake, Refusal};
 use crate::sessions::SignInError;
@@ -36,12 +37,39 @@ pub enum Error {
     /// The body is too large.
     #[error("the body is larger than {} bytes", super::BODY_BYTES_MAX)]
     TooLarge,
+    /// The request took too long.
+    #[error("the request did not arrive, or could not be answered, within {} s", super::REQUEST_MS_MAX / 1000)]
+    TooSlow,
     /// The body did not arrive whole.
     #[error("the body did not arrive whole")]
     Truncated,
     /// The body is of another type.
     #[error("send the body as {0}")]
     MediaType(&'static str),
+    /// A query parameter cannot be taken.
+    #[error("{name}: {reason}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What kind of mistake it is.
+        mistake: Mistake,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// A header cannot be taken.
+    #[error("{name}: {reason}")]
+    Header {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// As many listen as may.
+    #[error("as many programs listen to this edge's events as may: try again later")]
+    Crowded,
+    /// A file could not be written.
+    #[error("the file could not be written: {0}")]
+    Unwritten(String),
     /// An exchange did not complete.
     #[error("the exchange did not complete: {0}")]
     ExchangeFailed(String),
@@ -60,23 +88,29 @@ impl From<StoreError> for Error {
 }
 
 impl Error {
-    /// The status and the stable code.
-    pub fn status(&self) -> (StatusCode, &'static str) {
+    /// Its stable code.
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::SignedOut => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
-            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no_such_route"),
-            Self::NoMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::MalformedJson(_) => (StatusCode::BAD_REQUEST, "malformed_json"),
-            Self::NotAnObject => (StatusCode::UNPROCESSABLE_ENTITY, "not_an_object"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Self::Truncated => (StatusCode::BAD_REQUEST, "truncated"),
-            Self::MediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-            Self::ExchangeFailed(_) => (StatusCode::SERVICE_UNAVAILABLE, "exchange_failed"),
-            Self::SignIn(SignInError::Wrong) => (StatusCode::UNAUTHORIZED, "wrong_credentials"),
-            Self::SignIn(SignInError::Wait { .. }) => (StatusCode::TOO_MANY_REQUESTS, "locked_out"),
-            Self::SignIn(SignInError::Crowded) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
-            Self::SignIn(SignInError::Refused(refusal)) | Self::Refused(refusal) => status_of(refusal),
+            Self::SignedOut => codes::UNAUTHORIZED,
+            Self::CrossSite => codes::CROSS_SITE,
+            Self::NoRoute(_) => codes::NO_SUCH_ROUTE,
+            Self::NoMethod(_) => codes::METHOD_NOT_ALLOWED,
+            Self::MalformedJson(_) => codes::MALFORMED_JSON,
+            Self::NotAnObject => codes::NOT_AN_OBJECT,
+            Self::TooLarge => codes::TOO_LARGE,
+            Self::TooSlow => codes::REQUEST_TIMEOUT,
+            Self::Truncated => codes::TRUNCATED,
+            Self::MediaType(_) => codes::UNSUPPORTED_MEDIA_TYPE,
+            Self::Parameter { mistake: Mistake::Unknown, .. } => codes::UNKNOWN_PARAMETER,
+            Self::Parameter { mistake, .. } => mistake_code(mistake),
+            Self::Header { .. } => codes::INVALID_HEADER,
+            Self::Crowded => codes::TOO_MANY_LISTENERS,
+            Self::Unwritten(_) => codes::INTERNAL,
+            Self::ExchangeFailed(_) => codes::EXCHANGE_FAILED,
+            Self::SignIn(SignInError::Wrong) => codes::WRONG_CREDENTIALS,
+            Self::SignIn(SignInError::Wait { .. }) => codes::LOCKED_OUT,
+            Self::SignIn(SignInError::Crowded) => codes::TOO_MANY_REQUESTS,
+            Self::SignIn(SignInError::Refused(refusal)) | Self::Refused(refusal) => code_of(refusal),
         }
     }
 
@@ -102,22 +136,18 @@ impl Error {
     }
 
     fn problem(&self) -> Problem {
-        let (status, code) = self.status();
+        let ErrorCode { code, status, .. } = self.code();
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Problem::new(status.as_u16(), title, code, self.detail());
-        match self.refusal() {
-            Some(Refusal::Invalid { field, mistake, .. }) => {
-                let problem = problem.with("field", field.clone());
-                match mistake {
-                    Mistake::Label(allowed) => problem.with("allowed", allowed.clone()),
-                    _ => problem,
-                }
+        match self {
+            Self::Parameter { name, mistake, .. } => {
+                labelled(problem.with("field", name.clone()).with("parameter", name.clone()), mistake)
             }
-            Some(Refusal::SerialNumberTaken { .. }) => problem.with("field", "serial_number"),
-            Some(Refusal::Changed { current, .. }) => {
-                problem.with("current", serde_json::to_value(RowJson(current)).unwrap_or_default())
-            }
-            _ => problem,
+            Self::Header { name, .. } => problem.with("header", *name),
+            _ => match self.refusal() {
+                Some(refusal) => blamed(problem, refusal),
+                None => problem,
+            },
         }
     }
 
@@ -128,44 +158,77 @@ impl Error {
             }
             Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
-            _ if self.status().0 == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
+            Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
+            _ if self.code().status == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
             _ => None,
         }
     }
 }
 
-fn status_of(refusal: &Refusal) -> (StatusCode, &'static str) {
+/// Says where in the body the mistake is, by the field's name and as a JSON pointer (RFC 6901).
+fn blamed(problem: Problem, refusal: &Refusal) -> Problem {
     match refusal {
-        Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
-        Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
-        Refusal::Invalid { mistake, .. } => (StatusCode::UNPROCESSABLE_ENTITY, mistake_code(mistake)),
-        Refusal::SerialNumberTaken { .. } => (StatusCode::CONFLICT, "serial_number_taken"),
-        Refusal::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "version_mismatch"),
-        Refusal::AlreadyRestored => (StatusCode::CONFLICT, "already_restored"),
-        Refusal::NothingLeft => (StatusCode::CONFLICT, "nothing_left"),
-        Refusal::OwnSite => (StatusCode::CONFLICT, "own_site"),
-        Refusal::NotEnrolled => (StatusCode::SERVICE_UNAVAILABLE, "not_enrolled"),
-        Refusal::MembershipEnded => (StatusCode::UNAUTHORIZED, "unauthorized"),
-        Refusal::Store(error) if full(error) => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
-        Refusal::Store(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-        Refusal::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        Refusal::InBatch { index, refusal } => {
+            let mut problem = blamed(problem.with("index", *index), refusal);
+            let below = problem.more.get("pointer").and_then(|pointer| pointer.as_str()).unwrap_or_default();
+            let row = if matches!(**refusal, Refusal::SerialNumberTaken { .. }) { "/row" } else { "" };
+            let pointer = format!("/operations/{index}{row}{below}");
+            problem.more.insert("pointer".to_owned(), pointer.into());
+            problem
+        }
+        Refusal::Invalid { field, mistake, .. } => {
+            let name = field.rsplit('/').next().unwrap_or_default().to_owned();
+            labelled(problem.with("field", name).with("pointer", format!("/{}", field.replace('~', "~0"))), mistake)
+        }
+        Refusal::SerialNumberTaken { .. } => problem.with("field", "serial_number").with("pointer", "/serial_number"),
+        Refusal::Changed { current, .. } => {
+            problem.with("current", serde_json::to_value(RowJson::whole(current)).unwrap_or_default())
+        }
+        _ => problem,
     }
 }
 
-fn mistake_code(mistake: &Mistake) -> &'static str {
+fn labelled(problem: Problem, mistake: &Mistake) -> Problem {
     match mistake {
-        Mistake::Unknown => "unknown_field",
-        Mistake::ReadOnly => "read_only_field",
-        Mistake::Missing => "missing_field",
-        Mistake::Type => "wrong_type",
-        Mistake::Label(_) => "unknown_label",
-        Mistake::Value => "invalid_value",
-        Mistake::Reference => "missing_reference",
+        Mistake::Label(allowed) => problem.with("allowed", allowed.clone()),
+        _ => problem,
+    }
+}
+
+fn code_of(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::NotFound(_) => codes::NOT_FOUND,
+        Refusal::Forbidden(_) => codes::FORBIDDEN,
+        Refusal::Invalid { mistake, .. } => mistake_code(mistake),
+        Refusal::SerialNumberTaken { .. } => codes::SERIAL_NUMBER_TAKEN,
+        Refusal::Changed { .. } => codes::VERSION_MISMATCH,
+        Refusal::InBatch { refusal, .. } => code_of(refusal),
+        Refusal::KeyReused => codes::IDEMPOTENCY_KEY_REUSED,
+        Refusal::AlreadyRestored => codes::ALREADY_RESTORED,
+        Refusal::NothingLeft => codes::NOTHING_LEFT,
+        Refusal::OwnSite => codes::OWN_SITE,
+        Refusal::NotEnrolled => codes::NOT_ENROLLED,
+        Refusal::MembershipEnded => codes::UNAUTHORIZED,
+        Refusal::Store(error) if full(error) => codes::DISK_FULL,
+        Refusal::Store(error) if error.is_retryable() => codes::BUSY,
+        Refusal::Store(_) => codes::INTERNAL,
+    }
+}
+
+fn mistake_code(mistake: &Mistake) -> ErrorCode {
+    match mistake {
+        Mistake::Unknown => codes::UNKNOWN_FIELD,
+        Mistake::ReadOnly => codes::READ_ONLY_FIELD,
+        Mistake::Missing => codes::MISSING_FIELD,
+        Mistake::Type => codes::WRONG_TYPE,
+        Mistake::Label(_) => codes::UNKNOWN_LABEL,
+        Mistake::Value => codes::INVALID_VALUE,
+        Mistake::Reference => codes::MISSING_REFERENCE,
     }
 }
 
 fn full(error: &StoreError) -> bool {
-    matches!(error, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    matches!(error, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(SqliteCode::DiskFull))
 }
 
 impl IntoResponse for Error {
@@ -173,7 +236,7 @@ impl IntoResponse for Error {
         if let Some(Refusal::Store(error)) = self.refusal() {
             tracing::error!(%error, "a request failed");
         }
-        let mut response = (self.status().0, Json(self.problem())).into_response();
+        let mut response = (self.code().status, Json(self.problem())).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);

@@ -4,29 +4,39 @@
 //! is refused is answered as `application/problem+json` with a stable code (`error.rs`). The pages of `web` are served by the
 //! same router.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use tokio::sync::{Semaphore, watch};
 
-use self::resource::{added, one};
+use self::resource::{many, one};
 use crate::App;
 use crate::sessions::Door;
 use crate::web;
 
 mod audit;
+pub mod batch;
 mod body;
 pub mod codes;
 pub mod conflicts;
 mod devices;
 pub mod error;
+pub mod events;
+mod export;
 mod health;
+mod metrics;
+pub mod openapi;
 mod paging;
 mod people;
 mod query;
+pub mod repeat;
 mod resource;
 pub mod row;
 mod sessions;
@@ -38,6 +48,9 @@ pub mod visitor;
 /// The most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long a request may take to arrive and to be answered, in milliseconds. An answer that has begun may go on.
+pub const REQUEST_MS_MAX: u64 = 60_000;
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -45,22 +58,29 @@ pub struct Server {
     pub app: App,
     /// Where people sign in.
     pub door: Door,
+    /// True once the edge is stopping, which streams without an end must know.
+    closing: watch::Receiver<bool>,
+    /// One permit for each program that may listen to events.
+    listeners: Arc<Semaphore>,
 }
 
-/// Every route of the API and of the pages.
-pub fn router(app: App) -> Router {
+/// Every route of the API and of the pages. `closing` becomes true when requests under way should come to their end.
+pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
     let api = Router::new()
         .route("/session", post(sessions::sign_in).delete(sessions::sign_out))
         .route("/me", get(sessions::me))
-        .route("/tasks", get(tasks::list).merge(added(&tasks::TASKS)))
+        .route("/tasks", many(&tasks::TASKS))
         .route("/tasks/{id}", one(&tasks::TASKS))
-        .route("/devices", get(devices::list).merge(added(&devices::DEVICES)))
+        .route("/devices", many(&devices::DEVICES))
         .route("/devices/{id}", one(&devices::DEVICES))
-        .route("/sites", get(sites::list).merge(added(&sites::SITES)))
+        .route("/sites", many(&sites::SITES))
         .route("/sites/{id}", one(&sites::SITES))
         .route("/users", get(people::users))
         .route("/tenant", get(people::tenant))
         .route("/audit", get(audit::list))
+        .route("/batch", post(batch::run))
+        .route("/export/{file}", get(export::export))
+        .route("/events", get(events::listen))
         .route("/sync/status", get(sync::status))
         .route("/sync/now", post(sync::now))
         .route("/sync/conflicts", get(conflicts::list))
@@ -71,23 +91,34 @@ pub fn router(app: App) -> Router {
         .route("/sync/quarantine/{id}", delete(sync::discard));
     Router::new()
         .nest("/api/v1", api)
+        .route(openapi::PATH, get(openapi::show))
+        .route("/metrics", get(metrics::show))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .merge(openapi::docs())
         .merge(web::routes())
         .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(guard_answers))
-        .with_state(Server { app, door: Door::default() })
+        .with_state(Server {
+            app,
+            door: Door::default(),
+            closing,
+            listeners: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+        })
 }
 
-/// What every answer says to browsers: nothing of it is run, framed, guessed at, or kept.
+/// Ends a request that takes too long, such as one whose body never comes. What every answer says to browsers: nothing
+/// of it is run, framed, guessed at, or kept.
 async fn guard_answers(request: Request, next: Next) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                           frame-ancestors 'none'";
-    let mut response = next.run(request).await;
+    let limit = Duration::from_millis(REQUEST_MS_MAX);
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| error::Error::TooSlow.into_response());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Not `no-referrer`: with that, browsers send forms with the origin "null".
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sync::catalog::Table;
 use sync::sqlite::listing::{Key, Order, PAGE_ROWS_MAX, Page, Sort};
 
-use super::query::Parameters;
-use super::row::RowJson;
-use crate::refusal::{Mistake, Refusal};
+use super::error::Error;
+use super::query::{Parameters, invalid};
+use super::row::{RowJson, Selection};
+use crate::refusal::Mistake;
 
 /// How many rows a page has when nobody says.
 pub(super) const PAGE_ROWS: u32 = 100;
@@ -26,6 +28,8 @@ pub(super) struct Request {
     pub(super) after: Option<Vec<Key>>,
     /// How many rows it has at most.
     pub(super) limit: u32,
+    /// Which fields its rows have.
+    pub(super) selection: Selection,
     sort: String,
 }
 
@@ -49,38 +53,39 @@ struct List<T> {
 }
 
 impl Request {
-    /// Reads `sort`, `limit` and `cursor`.
-    pub(super) fn take(parameters: &mut Parameters, sorts: &[Sort]) -> Result<Self, Refusal> {
+    /// Reads `sort`, `limit`, `cursor` and `fields`.
+    pub(super) fn take(parameters: &mut Parameters, table: &Table, sorts: &[Sort]) -> Result<Self, Error> {
         let sort = parameters.take("sort")?.unwrap_or_default();
         let names: Vec<&'static str> = sorts.iter().map(|sort| sort.name).collect();
         let order = Order::parse(sorts, &sort).map_err(|name| {
             let reason = format!("{name:?} is not one of {}", names.join(", "));
-            Refusal::invalid("sort", Mistake::Label(names), reason)
+            invalid("sort", Mistake::Label(names), reason)
         })?;
         let limit = limit(parameters)?;
         let after = after(parameters, &sort, order.len())?;
-        Ok(Self { order, after, limit, sort })
+        let selection = Selection::take(parameters, table)?;
+        Ok(Self { order, after, limit, selection, sort })
     }
 
     /// The answer.
     pub(super) fn answer(&self, page: &Page) -> Response {
         let next = page.next.as_deref().map(|keys| cursor(&self.sort, keys));
-        list(page.records.iter().map(RowJson).collect(), next)
+        list(page.records.iter().map(|record| RowJson { record, selection: &self.selection }).collect(), next)
     }
 }
 
 /// `limit`: 1 to [`PAGE_ROWS_MAX`].
-pub(super) fn limit(parameters: &mut Parameters) -> Result<u32, Refusal> {
+pub(super) fn limit(parameters: &mut Parameters) -> Result<u32, Error> {
     let Some(text) = parameters.take("limit")? else { return Ok(PAGE_ROWS) };
     let reason = || format!("expected a number from 1 to {PAGE_ROWS_MAX}");
     let limit = text.parse().ok().filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
-    limit.ok_or_else(|| Refusal::invalid("limit", Mistake::Value, reason()))
+    limit.ok_or_else(|| invalid("limit", Mistake::Value, reason()))
 }
 
 /// `cursor`: keys that an earlier page of the same sort ended with.
-pub(super) fn after(parameters: &mut Parameters, sort: &str, keys: usize) -> Result<Option<Vec<Key>>, Refusal> {
+pub(super) fn after(parameters: &mut Parameters, sort: &str, keys: usize) -> Result<Option<Vec<Key>>, Error> {
     let Some(text) = parameters.take("cursor")? else { return Ok(None) };
-    let refuse = || Refusal::invalid("cursor", Mistake::Value, "is not the `next` of an earlier page of this list");
+    let refuse = || invalid("cursor", Mistake::Value, "is not the `next` of an earlier page of this list");
     let json = URL_SAFE_NO_PAD.decode(&text).map_err(|_| refuse())?;
     let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| refuse())?;
     if cursor.sort != sort || cursor.after.len() != keys {

@@ -6,26 +6,32 @@ use axum::response::Response;
 use serde::Serialize;
 use sync::sqlite::listing::Key;
 use sync::sqlite::people::{self, MemberRow};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
 use super::error::Error;
 use super::paging;
 use super::query::Parameters;
-use super::row::answer_unless_known;
+use super::row::{Selection, answer_unless_known};
 use crate::edits;
 use crate::sessions::Visitor;
 
-#[derive(Serialize)]
-struct MemberJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Member)]
+pub(super) struct MemberJson {
     id: Uuid,
     email: String,
     first_name: Option<String>,
     last_name: Option<String>,
     user_type: String,
+    #[schema(example = "member")]
     role: String,
+    #[schema(example = "active")]
     status: String,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -54,11 +60,14 @@ pub(super) async fn tenant(
     State(server): State<Server>,
     visitor: Visitor,
     headers: HeaderMap,
+    mut parameters: Parameters,
 ) -> Result<Response, Error> {
+    let selection = Selection::take(&mut parameters, edits::table("tenants"))?;
+    parameters.finish()?;
     let id = visitor.tenant;
     let read = move |connection: &mut rusqlite::Connection| edits::find(connection, edits::table("tenants"), id, id);
     let record = server.app.db.read(read).await?;
-    Ok(answer_unless_known(&headers, &record))
+    Ok(answer_unless_known(&headers, &record, &selection))
 }
 
 fn json(row: MemberRow) -> MemberJson {

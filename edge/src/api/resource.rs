@@ -1,21 +1,26 @@
-//! The routes that tasks, devices and sites have in common: one row by its id, and adding one.
+//! What tasks, devices and sites have in common: lists, one row by its id, and adding one.
 //!
-//! What they do not have in common is their filters, which stand with each (`list`), and their actions, which are named
-//! here and decide.
+//! What they do not have in common is their filters, which stand with each, and their actions, which are named here and
+//! decide.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
-use rusqlite::Transaction;
+use axum::routing::{MethodRouter, get};
+use rusqlite::{Connection, Transaction};
 use sync::catalog::Table;
+use sync::sqlite::error::StoreError;
+use sync::sqlite::listing::{Key, Order, Page, Sort};
 use sync::sqlite::records::Record;
 use uuid::Uuid;
 
 use super::Server;
 use super::body::Fields;
 use super::error::Error;
-use super::row::{answer, answer_unless_known, expected_version};
+use super::paging;
+use super::query::{Filter, Parameters};
+use super::repeat::{Answer, RepeatKey};
+use super::row::{Selection, answer, answer_unless_known, expected_version};
 use super::visitor::Id;
 use crate::action::{self, Act};
 use crate::draft::Draft;
@@ -29,6 +34,12 @@ pub(super) struct Resource {
     pub(super) table: fn() -> &'static Table,
     /// The columns that people write.
     pub(super) writable: &'static [&'static str],
+    /// What its lists are sorted by.
+    pub(super) sorts: &'static [Sort],
+    /// The filters of its lists.
+    pub(super) filters: &'static [Filter],
+    /// Reads the filters of a list.
+    pub(super) find: fn(&mut Parameters, &Visitor) -> Result<Found, Error>,
     /// Adds one.
     pub(super) create: fn(&Transaction<'_>, &Act, Draft) -> Result<Record, Refusal>,
     /// Changes one, if it is still in the expected version.
@@ -39,16 +50,37 @@ pub(super) struct Resource {
 
 type Change = fn(&Transaction<'_>, &Act, Uuid, Draft, Option<&str>) -> Result<Record, Refusal>;
 
-/// POST of a new row.
-pub(super) fn added(resource: &'static Resource) -> MethodRouter<Server> {
-    post(move |state, visitor, fields| create(resource, state, visitor, fields))
+/// The rows that pass a list's filters: a page of them in an order, after some keys, of a number of rows at most.
+pub(super) type Found =
+    Box<dyn Fn(&Connection, &Order, Option<&[Key]>, u32) -> Result<Page, StoreError> + Send + 'static>;
+
+/// GET of a list and POST of a new row.
+pub(super) fn many(resource: &'static Resource) -> MethodRouter<Server> {
+    get(move |state, visitor, parameters| list(resource, state, visitor, parameters))
+        .post(move |state, visitor, key, fields| create(resource, state, visitor, key, fields))
 }
 
 /// GET, PATCH and DELETE of a row.
 pub(super) fn one(resource: &'static Resource) -> MethodRouter<Server> {
-    get(move |state, visitor, id, headers| show(resource, state, visitor, id, headers))
+    get(move |state, visitor, id, headers, parameters| show(resource, state, visitor, id, headers, parameters))
         .patch(move |state, visitor, id, headers, fields| change(resource, state, visitor, id, headers, fields))
         .delete(move |state, visitor, id, headers| delete(resource, state, visitor, id, headers))
+}
+
+async fn list(
+    resource: &'static Resource,
+    State(server): State<Server>,
+    visitor: Visitor,
+    mut parameters: Parameters,
+) -> Result<Response, Error> {
+    let found = (resource.find)(&mut parameters, &visitor)?;
+    let request = paging::Request::take(&mut parameters, (resource.table)(), resource.sorts)?;
+    parameters.finish()?;
+    let read = move |connection: &mut Connection| {
+        let page = found(connection, &request.order, request.after.as_deref(), request.limit)?;
+        Ok::<_, Error>(request.answer(&page))
+    };
+    server.app.db.read(read).await
 }
 
 async fn show(
@@ -57,22 +89,27 @@ async fn show(
     visitor: Visitor,
     Id(id): Id,
     headers: HeaderMap,
+    mut parameters: Parameters,
 ) -> Result<Response, Error> {
-    let find =
-        move |connection: &mut rusqlite::Connection| edits::find(connection, (resource.table)(), visitor.tenant, id);
-    Ok(answer_unless_known(&headers, &server.app.db.read(find).await?))
+    let selection = Selection::take(&mut parameters, (resource.table)())?;
+    parameters.finish()?;
+    let find = move |connection: &mut Connection| edits::find(connection, (resource.table)(), visitor.tenant, id);
+    Ok(answer_unless_known(&headers, &server.app.db.read(find).await?, &selection))
 }
 
 async fn create(
     resource: &'static Resource,
     State(server): State<Server>,
     visitor: Visitor,
+    key: RepeatKey,
     fields: Fields,
 ) -> Result<Response, Error> {
+    let repeat = key.of(&fields);
     let draft = fields.into_draft((resource.table)(), resource.writable)?;
-    let create = move |tx: &Transaction<'_>, act: &Act| (resource.create)(tx, act, draft);
-    let record = action::perform(&server.app, visitor.person.id, create).await?;
-    Ok(answer(StatusCode::CREATED, &record))
+    let create = move |tx: &Transaction<'_>, act: &Act| {
+        repeat.once(tx, act, || Ok(Answer::row(StatusCode::CREATED, &(resource.create)(tx, act, draft)?)))
+    };
+    Ok(action::perform(&server.app, visitor.person.id, create).await?.into_response())
 }
 
 async fn change(

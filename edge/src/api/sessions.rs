@@ -7,6 +7,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sync::sqlite::sites;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -18,43 +19,58 @@ use crate::people::Person;
 use crate::refusal::Refusal;
 use crate::sessions::{self, Visitor};
 
-#[derive(Serialize)]
-struct SessionJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(super) struct SessionJson {
+    /// Send it as `Authorization: Bearer`. It is shown once.
     token: String,
+    #[schema(example = "Bearer")]
     token_type: &'static str,
+    /// When the session ends at the latest.
+    #[schema(format = DateTime)]
     expires_at: String,
     person: PersonJson,
 }
 
-#[derive(Serialize)]
-struct MeJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Me)]
+pub(super) struct MeJson {
     #[serde(flatten)]
     person: PersonJson,
     tenant: TenantJson,
     site: SiteJson,
+    /// When the session ends at the latest.
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
-#[derive(Serialize)]
-struct PersonJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Person)]
+pub(super) struct PersonJson {
     id: Uuid,
     email: String,
     first_name: Option<String>,
     last_name: Option<String>,
+    #[schema(example = "regular_user")]
     user_type: String,
+    /// `owner`, `admin`, `member` or `viewer`.
+    #[schema(example = "member")]
     role: String,
+    /// The sites that the person is assigned to.
     sites: Vec<Uuid>,
 }
 
-#[derive(Serialize)]
-struct TenantJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantName)]
+pub(super) struct TenantJson {
     id: Uuid,
     name: Option<String>,
     slug: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SiteJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteName)]
+pub(super) struct SiteJson {
     id: Uuid,
     name: Option<String>,
     timezone: Option<String>,

@@ -1,34 +1,30 @@
 //! Sites.
 
-use axum::extract::State;
-use axum::response::Response;
 use sync::sqlite::sites::{self, SORTS};
 
-use super::Server;
 use super::error::Error;
-use super::paging;
-use super::query::Parameters;
-use super::resource::Resource;
+use super::query::{Filter, Parameters, Takes};
+use super::resource::{Found, Resource};
 use crate::sessions::Visitor;
 use crate::sites::{self as actions, WRITABLE, table};
 
-/// What is done with one.
-pub(super) const SITES: Resource =
-    Resource { table, writable: WRITABLE, create: actions::create, change: actions::change, delete: actions::delete };
+/// What is done with sites.
+pub(super) const SITES: Resource = Resource {
+    table,
+    writable: WRITABLE,
+    sorts: SORTS,
+    filters: FILTERS,
+    find,
+    create: actions::create,
+    change: actions::change,
+    delete: actions::delete,
+};
 
-pub(super) async fn list(
-    State(server): State<Server>,
-    visitor: Visitor,
-    mut parameters: Parameters,
-) -> Result<Response, Error> {
+const FILTERS: &[Filter] =
+    &[Filter { name: "q", takes: Takes::Text, about: "With this text in the name or the address." }];
+
+fn find(parameters: &mut Parameters, visitor: &Visitor) -> Result<Found, Error> {
     let q = parameters.take("q")?;
-    let request = paging::Request::take(&mut parameters, SORTS)?;
-    parameters.finish()?;
-    let read = move |connection: &mut rusqlite::Connection| {
-        let after = request.after.as_deref();
-        let page =
-            sites::page(connection, table(), visitor.tenant, q.as_deref(), &request.order, after, request.limit)?;
-        Ok::<_, Error>(request.answer(&page))
-    };
-    server.app.db.read(read).await
+    let tenant = visitor.tenant;
+    Ok(Box::new(move |tx, order, after, limit| sites::page(tx, table(), tenant, q.as_deref(), order, after, limit)))
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sync::catalog;
 use sync::sqlite::ledger::{self, Quarantined};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Server;
@@ -24,13 +25,21 @@ use crate::status;
 /// How long a request waits for the exchange that it asked for, in milliseconds. The exchange goes on.
 pub(super) const EXCHANGE_MS_MAX: u64 = 30_000;
 
-#[derive(Serialize)]
-struct QuarantineJson {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refused)]
+/// A row that was refused, here or at headquarters.
+pub(super) struct QuarantineJson {
     id: Uuid,
+    #[schema(example = "devices")]
     table: &'static str,
     row_id: Uuid,
+    /// Why, as a stable code.
+    #[schema(example = "duplicate_key")]
     code: String,
+    /// Why, in words.
     reason: String,
+    /// Since when.
+    #[schema(format = DateTime)]
     at: String,
 }
 

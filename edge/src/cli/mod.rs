@@ -14,6 +14,7 @@ mod enroll;
 mod error;
 mod explain;
 mod man;
+mod openapi;
 mod print;
 mod quarantine;
 mod serve;
@@ -62,6 +63,7 @@ enum Command {
     Dump(dump::Arguments),
     Token(token::Arguments),
     Explain(explain::Arguments),
+    Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
     Quarantine(quarantine::Arguments),
     Doctor(doctor::Arguments),
@@ -111,6 +113,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
         Command::Explain(arguments) => explain::run(&options, arguments).map(done),
+        Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
         Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use sync::listener;
+use sync::merge::limits::HEAD_MS_MAX;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,18 +57,18 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
+    edge.spawn(crate::upkeep::run(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
     tracing::info!("listening on http://{address}, data in {}", data.path().display());
 
     let (drain, mut drained) = tokio::sync::watch::channel(false);
-    let router = crate::api::router(edge.app.clone());
+    let router = crate::api::router(edge.app.clone(), drained.clone());
     let asked_to_stop = async move {
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
     };
-    let mut server =
-        tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(asked_to_stop).await });
+    let mut server = tokio::spawn(listener::serve(listener, router, HEAD_MS_MAX, asked_to_stop));
     tokio::select! {
         ended = &mut server => tracing::error!(?ended, "the server ended by itself"),
         () = stop.asked() => {

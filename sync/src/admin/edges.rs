@@ -81,12 +81,22 @@ pub async fn revoke(database: &Config, name: &str, json: bool) -> Result<(), Fai
     let revoked = edges::revoke(&client, name).await?;
     let edge = edges::list(&client, Some(name)).await?.pop().ok_or_else(|| unknown(name))?;
     if json {
-        return print_json(&json!({"name": name, "status": edge.status, "changed": revoked}));
+        return print_json(&json!({"name": name, "status": edge.status, "changed": revoked, "pending": edge.pending,
+            "last_seen_at": edge.last_seen_at}));
     }
     print_line(&match revoked {
-        true => format!("revoked {name}; it keeps {} unsent rows", edge.pending),
+        true => format!("revoked {name}; {}", left_behind(&edge)),
         false => format!("{name} was revoked before; nothing was changed"),
     })
+}
+
+/// What a revoked edge keeps, as far as it was heard of: what was written there since is known there only.
+fn left_behind(edge: &Listed) -> String {
+    let Some(last_seen_at) = &edge.last_seen_at else { return "it never said what it holds".to_owned() };
+    let pending = edge.pending;
+    format!(
+        "it last reported {pending} unsent rows, last seen {last_seen_at}; it keeps them and what was written since"
+    )
 }
 
 fn unknown(name: &str) -> Failure {
@@ -104,4 +114,33 @@ fn line(edge: &Listed) -> String {
         or_dash(&edge.last_seen_at),
         edge.pending
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_revoked_edge_keeps_is_said_to_be_its_last_report() {
+        let mut edge = Listed {
+            name: "hq-1".to_owned(),
+            id: uuid::Uuid::nil(),
+            replica: 2,
+            tenant: None,
+            site: None,
+            status: "revoked".to_owned(),
+            last_seen_at: None,
+            pending: 0,
+            lag_seconds: None,
+            app_version: None,
+            enrolled_at: "2026-01-01T00:00:00Z".to_owned(),
+            revoked_at: None,
+        };
+        assert_eq!(left_behind(&edge), "it never said what it holds");
+        edge.pending = 3;
+        edge.last_seen_at = Some("2026-01-02T03:04:05Z".to_owned());
+        let said = left_behind(&edge);
+        assert!(said.contains("last reported 3 unsent rows, last seen 2026-01-02T03:04:05Z"), "{said}");
+        assert!(said.contains("written since"), "{said}");
+    }
 }

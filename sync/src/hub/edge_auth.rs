@@ -3,6 +3,8 @@
 //! A credential is the edge's id and 256 random bits. The id finds the row, so nothing is looked up by a secret; the
 //! stored SHA-256 is compared in constant time. The bits are random, so a fast hash is enough.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +12,7 @@ use ring::digest;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::Hub;
 use super::error::Error;
 use crate::pg::edges::{self, Edge};
 
@@ -47,8 +50,17 @@ pub fn normal_code(typed: &str) -> String {
     letters.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join("-")
 }
 
+/// Known by the head of the request, before its body is read.
+impl FromRequestParts<Hub> for Edge {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Error> {
+        authenticate(&*hub.pool.get().await?, &parts.headers).await
+    }
+}
+
 /// The edge whose credential the request carries.
-pub async fn authenticate(client: &Client, headers: &HeaderMap) -> Result<Edge, Error> {
+async fn authenticate(client: &Client, headers: &HeaderMap) -> Result<Edge, Error> {
     let credential = bearer(headers).ok_or(Error::Unauthorized)?;
     let id = credential.split_once('.').and_then(|(id, _)| Uuid::try_parse(id).ok()).ok_or(Error::Unauthorized)?;
     let edge = edges::find(client, id).await?.ok_or(Error::Unauthorized)?;

@@ -20,13 +20,11 @@ use std::future::Future;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::listener;
+use crate::merge::limits::HEAD_MS_MAX;
 use crate::pg::connection;
 
 pub use config::Config;
-
-/// The newest schema of an edge that this hub understands, by the number of its last migration. An edge that is newer
-/// may have registers that the catalog here lacks.
-pub const EDGE_SCHEMA_MAX: u32 = 4;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -57,9 +55,6 @@ pub enum ServeError {
     /// The pool of connections cannot be built.
     #[error("the pool of database connections cannot be built")]
     Pool(#[from] BuildError),
-    /// The listener failed.
-    #[error("the listener failed")]
-    Listener(#[from] std::io::Error),
 }
 
 /// Serves until `shutdown` resolves, then answers what is under way and returns. Waiting pulls are answered at once.
@@ -77,10 +72,10 @@ pub async fn serve(
         // Nobody is left to be told when every receiver is gone.
         let _ = stop.send(true);
     };
-    let served = axum::serve(listener, router(hub)).with_graceful_shutdown(ending).await;
+    listener::serve(listener, router(hub), HEAD_MS_MAX, ending).await;
     poll.abort();
     pool.close();
-    Ok(served?)
+    Ok(())
 }
 
 impl Hub {

@@ -1,4 +1,8 @@
-//! The protocol's routes: read a body, ask `pg`, write a body. Nothing is decided here but who is told what.
+//! The protocol's routes: know the edge, read a body, ask `pg`, write a body. Nothing is decided here but who is told
+//! what.
+//!
+//! A body is read only when the credential in the request's head is an edge's; the one of `enroll`, which has none, has
+//! room for a code and no more.
 
 use std::time::Duration;
 
@@ -10,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, causes};
-use super::{EDGE_SCHEMA_MAX, Hub, clock, edge_auth};
+use super::{Hub, clock, edge_auth};
+use crate::catalog;
 use crate::merge::ids::ReplicaId;
-use crate::merge::limits::{LONG_POLL_MS, PUSH_BYTES_MAX};
+use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
 use crate::pg::cursor::{self, Cursor, Snapshot};
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
@@ -56,7 +61,7 @@ fn check(headers: &HeaderMap) -> Result<(), Error> {
 
 /// `POST /sync/v1/enroll`: a one-time code for an identity.
 pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
-    let enroll: Enroll = read_one(body).await?;
+    let enroll: Enroll = stream::read_one(&read(body, ENROLL_BYTES_MAX).await?)?;
     let (edge, token) = (clock::id(), clock::random::<16>()?);
     let credential = edge_auth::credential(edge, clock::random()?);
     let (code_hash, credential_hash) =
@@ -83,10 +88,9 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
 }
 
 /// `POST /sync/v1/hello`: begins a session.
-pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn hello(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let hello: Hello = read_one(body).await?;
     let client = hub.pool.get().await?;
-    let edge = edge_auth::authenticate(&client, &headers).await?;
     let now_ms = clock::unix_ms();
     let own = edges::replicas(&**client, edge.id).await?;
     let cursor = open(hello.cursor.as_deref(), &feed::seal_key(&**client).await?, &edge);
@@ -113,7 +117,8 @@ pub(super) async fn hello(State(hub): State<Hub>, headers: HeaderMap, body: Body
 /// Whether the edge's history continues what the hub knows of it, and the other way round. `cursor` is `None` for one
 /// that this hub did not seal.
 fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor>, present: &Snapshot) -> Verdict {
-    if hello.schema > EDGE_SCHEMA_MAX {
+    // A newer edge may have registers that the catalog here lacks.
+    if hello.schema > catalog::VERSION {
         return Verdict::UpgradeHub;
     }
     let ahead = |cursor: &Cursor| cursor.start.as_ref().is_some_and(|start| start.xmax > present.xmax);
@@ -134,12 +139,10 @@ fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor
 }
 
 /// `POST /sync/v1/push`: writes of an edge.
-pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     // The body is here and parsed before anything is locked: a slow sender holds nothing.
-    let body = read(body).await?;
+    let batch = batch::parse(&read(body, PUSH_BYTES_MAX).await?)?;
     let mut client = hub.pool.get().await?;
-    let edge = edge_auth::authenticate(&client, &headers).await?;
-    let batch = batch::parse(&body)?;
     let moment = Moment { unix_ms: clock::unix_ms(), token: clock::random()? };
     let body = match apply::push(&mut client, edge.id, &batch, &moment).await? {
         Receipt::Answered(body) => body,
@@ -147,20 +150,28 @@ pub(super) async fn push(State(hub): State<Hub>, headers: HeaderMap, body: Body)
         Receipt::Revoked => return Err(Error::Revoked(edge.name)),
         Receipt::Forged(what) => return Err(Error::Forged(what)),
     };
+    if let Some(first) = batch.strange.first() {
+        let (count, reason) = (batch.strange.len(), &first.refusal.reason);
+        tracing::warn!(
+            edge = edge.name,
+            count,
+            reason,
+            "conflicts or audit records were set aside, see the quarantine"
+        );
+    }
     hub.wake.wake(edge.tenant);
     Ok(answer(body))
 }
 
 /// `POST /sync/v1/pull`: what the edge has not seen. Waits for something if it may.
-pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let pull: Pull = read_one(body).await?;
     let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
-    let (edge, cursor, key) = {
+    if ReplicaId(pull.replica) != edge.replica {
+        return Err(Error::Fence);
+    }
+    let (cursor, key) = {
         let client = hub.pool.get().await?;
-        let edge = edge_auth::authenticate(&client, &headers).await?;
-        if ReplicaId(pull.replica) != edge.replica {
-            return Err(Error::Fence);
-        }
         let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
         let key = feed::seal_key(&**client).await?;
         let cursor = open(pull.cursor.as_deref(), &key, &edge).ok_or_else(unknown)?;
@@ -168,7 +179,7 @@ pub(super) async fn pull(State(hub): State<Hub>, headers: HeaderMap, body: Body)
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }
-        (edge, cursor, key)
+        (cursor, key)
     };
     let mut woken = hub.wake.subscribe(edge.tenant);
     loop {
@@ -221,20 +232,20 @@ fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
     sealed.map_or_else(|| Some(Cursor::default()), |sealed| cursor::open(sealed, key, edge.id).ok())
 }
 
-async fn read(body: Body) -> Result<Bytes, Error> {
-    let arrived = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), to_bytes(body, PUSH_BYTES_MAX)).await;
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+    let arrived = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), to_bytes(body, bytes_max)).await;
     let slow = || Error::Message(format!("the body did not arrive within {BODY_MS_MAX} ms"));
     arrived.map_err(|_| slow())?.map_err(|error| {
         let causes = causes(&error);
         match causes.contains("length limit") {
-            true => Error::TooLarge(format!("the body has more than {PUSH_BYTES_MAX} bytes; send it in parts")),
+            true => Error::TooLarge(format!("the body has more than {bytes_max} bytes; send it in parts")),
             false => Error::Message(format!("the body broke off: {causes}")),
         }
     })
 }
 
 async fn read_one<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    Ok(stream::read_one(&read(body).await?)?)
+    Ok(stream::read_one(&read(body, PUSH_BYTES_MAX).await?)?)
 }
 
 fn answer_one<T: serde::Serialize>(message: &T) -> Result<Response, Error> {

@@ -67,11 +67,15 @@ impl Conflict {
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 
-    /// One record out of two copies of the same conflict: the later decision, the higher winner, the lower stamp of
-    /// the loser. Where one lost to an edit and, elsewhere, to a delete that is forgotten, the edit is named.
+    /// One record out of two copies of the same conflict: the later decision, the higher winner, the lower of two stamps
+    /// of one write. Where one lost to an edit and, elsewhere, to a delete that is forgotten, the edit is named.
     pub fn join(self, other: Self) -> Self {
         let status = self.status.max(other.status);
-        let winner = if self.winner.dot < other.winner.dot { other.winner } else { self.winner };
+        let [lower, higher] = match [self.winner, other.winner] {
+            [ours, theirs] if theirs.dot < ours.dot => [theirs, ours],
+            winners => winners,
+        };
+        let winner = if lower.dot.same_write(&higher.dot) { lower } else { higher };
         let loser = if other.loser.dot.hlc < self.loser.dot.hlc { other.loser } else { self.loser };
         Self { status, winner, loser, kind: self.kind.min(other.kind), ..self }
     }

@@ -4,6 +4,8 @@
 pub const PUSH_ROWS_MAX: usize = 1_000;
 /// Bytes of one push body as sent, compressed.
 pub const PUSH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the body with which a stranger asks for an identity, compressed.
+pub const ENROLL_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of one message body once inflated.
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How many times larger than its wire form a body may become.
@@ -16,6 +18,8 @@ pub const PULL_BYTES_MAX: usize = 6 * 1024 * 1024;
 pub const FIELD_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of a JSON value.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// How long the head of a request may take to arrive, and a connection lie idle before it, in milliseconds.
+pub const HEAD_MS_MAX: u64 = 30_000;
 /// How long a pull waits at the hub when there is nothing to send, in milliseconds.
 pub const LONG_POLL_MS: u64 = 25_000;
 /// How long an enrolment code is good, in milliseconds.

@@ -231,6 +231,23 @@ pub fn clamp(version: &mut Version, known: &Version, own: &[ReplicaId], ceiling:
     clamps
 }
 
+/// Gives the writes that a pushed conflict names the stamps they have at the hub, and says whether any was lowered.
+///
+/// `row` is the hub's version of the conflict's row after the push. A write that it still names has its stamp from
+/// there, so that the record is the same wherever the conflict was met; any other, whoever made it, lies at most at
+/// `ceiling`, or as high as the row itself.
+pub fn clamp_conflict(conflict: &mut Conflict, row: &Version, ceiling: Hlc) -> bool {
+    let ceiling = ceiling.max(row.hlc());
+    let mut lowered = false;
+    for dot in [&mut conflict.loser.dot, &mut conflict.winner.dot] {
+        let stored = row.dots.iter().find(|stored| stored.same_write(dot)).map(|stored| stored.hlc);
+        let hlc = dot.hlc.min(stored.unwrap_or(ceiling));
+        lowered |= hlc < dot.hlc;
+        dot.hlc = hlc;
+    }
+    lowered
+}
+
 /// Applies the hub's clamps to the edge's own copy. Later writes of the row by the same replica are restamped just
 /// above, in their order, so that what came later still ranks later.
 ///

@@ -1,6 +1,6 @@
 //! What a push leaves behind beside its rows, and what its sender is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Transaction;
 use uuid::Uuid;
@@ -14,7 +14,9 @@ use super::ledger::{self, Refused};
 use super::refusal::Failure;
 use super::versions;
 use crate::catalog;
-use crate::merge::plan::Clamp;
+use crate::merge::clock::Hlc;
+use crate::merge::conflict::Conflict;
+use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::vector::Vector;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
 use crate::wire::refusals;
@@ -28,7 +30,7 @@ pub(super) async fn settle(
     candidates: &[Candidate],
     written: Written,
 ) -> Result<(), StoreError> {
-    let mut conflicts = work.batch.conflicts.clone();
+    let (mut conflicts, lowered) = pushed_conflicts(tx, work).await?;
     for done in written.done {
         work.fates.insert(done.index, Fate::Taken(done.version.version.vv.clone(), done.exact));
         conflicts.extend(done.conflicts);
@@ -40,7 +42,7 @@ pub(super) async fn settle(
         };
         work.fates.insert(failed.index, fate);
     }
-    ledger::record(tx, work.edge.tenant, &conflicts).await?;
+    ledger::record(tx, work.edge.tenant, &conflicts, &lowered).await?;
     let mut refused: Vec<Refused> = work.fates.iter().filter_map(|(index, fate)| work.refused(*index, fate)).collect();
     refused.extend(work.batch.strange.iter().map(|strange| work.refused_strange(strange)));
     refused.extend(audit(tx, work).await?);
@@ -50,15 +52,41 @@ pub(super) async fn settle(
     ledger::supersede(tx, work.edge.id, &tables, &ids).await
 }
 
+/// The conflicts of a push with the stamps that their writes have here, and the ids of those that came with others: the
+/// rows are stored by now, clamped where they had to be.
+async fn pushed_conflicts(
+    tx: &Transaction<'_>,
+    work: &Work<'_>,
+) -> Result<(Vec<Conflict>, BTreeSet<Uuid>), StoreError> {
+    let mut conflicts = work.batch.conflicts.clone();
+    let mut lowered = BTreeSet::new();
+    for table in catalog::TABLES {
+        let of_table = work.batch.conflicts.iter().filter(|conflict| conflict.table == table.id);
+        let rows: Vec<Uuid> = of_table.map(|conflict| conflict.row.0).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let stored = versions::read(tx, table, work.edge.tenant, &rows).await?;
+        for conflict in conflicts.iter_mut().filter(|conflict| conflict.table == table.id) {
+            let row = stored.get(&conflict.row).and_then(|stored| stored.as_ref().ok());
+            let version = row.map(|stored| stored.version.clone()).unwrap_or_default();
+            if clamp_conflict(conflict, &version, Hlc::ceiling(work.now_ms)) {
+                lowered.insert(conflict.id());
+            }
+        }
+    }
+    Ok((conflicts, lowered))
+}
+
 impl Work<'_> {
     fn refused(&self, index: usize, fate: &Fate) -> Option<Refused> {
         let (Fate::Refused(refusal), Some(incoming)) = (fate, self.batch.rows.get(index)) else { return None };
-        let table = catalog::by_name(&incoming.row.table).map_or(0, |table| versions::number(table.id));
+        let table = catalog::by_name(&incoming.table).map_or(0, |table| versions::number(table.id));
         Some(Refused {
             edge: Some((self.edge.id, self.edge.replica)),
             table,
-            row: incoming.row.id,
-            seq: incoming.row.vv.0.seen(self.edge.replica),
+            row: incoming.id.0,
+            seq: incoming.seq,
             code: refusal.code,
             reason: refusal.reason.clone(),
             payload: incoming.payload(),
@@ -97,10 +125,10 @@ impl Work<'_> {
         Refused {
             edge: Some((self.edge.id, self.edge.replica)),
             table: 0,
-            row: strange.row,
+            row: strange.id,
             seq: 0,
-            code: refusals::BAD_CONFLICT,
-            reason: strange.reason.clone(),
+            code: strange.refusal.code,
+            reason: strange.refusal.reason.clone(),
             payload: strange.payload.clone(),
         }
     }
@@ -148,8 +176,8 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
     let taken = matches!(fate, Fate::Taken(..));
     let clamps = clamps.iter().filter(|_| taken).map(|clamp| (clamp.replica.0, clamp.seq, clamp.hlc.0));
     RowAnswer {
-        table: incoming.row.table.clone(),
-        id: incoming.row.id,
+        table: incoming.table.clone(),
+        id: incoming.id.0,
         outcome,
         vv: VectorText(vv),
         clamps: clamps.collect(),

@@ -14,10 +14,16 @@ use crate::merge::limits::PUSH_ROWS_MAX;
 use crate::merge::plan::Push;
 use crate::merge::version::Version;
 use crate::wire::canonical;
-use crate::wire::message::{Audit, Fence, PushLine, PushRow};
+use crate::wire::message::{Audit, Fence, OddLine, PushLine, PushRow, RowName};
 use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{self, StreamError};
 use crate::wire::{conflict, convert};
+
+/// The name space of the ids of what cannot be read (RFC 9562, version 5).
+const NAMESPACE: Uuid = Uuid::from_u128(0x91c4_0b7a_2f6d_5e08_a3b1_7761_7973_7461);
+
+/// The longest reason of a refusal, in characters, where it may quote what came.
+pub(super) const REASON_CHARACTERS_MAX: usize = 500;
 
 /// A push, parsed.
 #[derive(Clone, Debug)]
@@ -36,7 +42,7 @@ pub struct Batch {
     pub rows: Vec<Incoming>,
     /// Conflicts found or decided at the edge.
     pub conflicts: Vec<Conflict>,
-    /// Conflicts that nothing here can make sense of.
+    /// Conflicts and audit records that nothing here can make sense of.
     pub strange: Vec<Strange>,
     /// Audit records written at the edge.
     pub audits: Vec<Audit>,
@@ -45,20 +51,32 @@ pub struct Batch {
 /// A pushed row, parsed or refused.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    /// As it came.
-    pub row: PushRow,
+    /// The name of its table, as it came.
+    pub table: String,
+    /// The row.
+    pub id: RowId,
+    /// The highest write of the pusher in it, as far as that can be read.
+    pub seq: u64,
     /// Its table and contents, or why it cannot be taken.
     pub parsed: Result<(&'static Table, Push), Refusal>,
+    came: Came,
 }
 
-/// A conflict that names no register of ours, kept for people to look at.
+/// A row as it came.
+#[derive(Clone, Debug)]
+enum Came {
+    Row(Box<PushRow>),
+    Text(String),
+}
+
+/// A conflict or an audit record that nothing here can make sense of, kept for people to look at.
 #[derive(Clone, Debug)]
 pub struct Strange {
-    /// The row it is about.
-    pub row: Uuid,
+    /// Follows from what came, so that the same is kept once.
+    pub id: Uuid,
     /// What is wrong with it.
-    pub reason: String,
-    /// As it came.
+    pub refusal: Refusal,
+    /// As it came, as JSON that PostgreSQL can hold.
     pub payload: String,
 }
 
@@ -86,30 +104,39 @@ pub enum BatchError {
 }
 
 impl Incoming {
-    /// The row's id.
-    pub fn id(&self) -> RowId {
-        RowId(self.row.id)
-    }
-
     /// The row as JSON that PostgreSQL can hold.
     pub fn payload(&self) -> String {
-        payload(&self.row)
+        match &self.came {
+            Came::Row(row) => payload(row),
+            Came::Text(text) => holdable(text),
+        }
     }
 }
 
 /// A message as JSON that PostgreSQL can hold, whatever the edge put into it.
 pub(super) fn payload(message: &impl Serialize) -> String {
-    let text = serde_json::to_string(message).unwrap_or_default();
-    canonical::json(&text).unwrap_or_else(|_| format!("{{\"unreadable\":{}}}", canonical::json_string(&text)))
+    holdable(&serde_json::to_string(message).unwrap_or_default())
 }
 
-/// Reads a push.
+fn holdable(text: &str) -> String {
+    canonical::json(text).unwrap_or_else(|_| format!("{{\"unreadable\":{}}}", canonical::json_string(text)))
+}
+
+/// A line that is as the protocol has it, or one that is set aside.
+enum Line {
+    Plain(PushLine),
+    OddRow(RowName, String, serde_json::Error),
+    Strange(Strange),
+}
+
+/// Reads a push. A row, a conflict or an audit record that cannot be read is refused alone; a body that is cut, or has
+/// lines of an unknown kind, is refused as a whole.
 pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
-    let mut lines = stream::read::<PushLine>(body)?.into_iter();
-    let Some(PushLine::Batch(head)) = lines.next() else {
+    let mut lines = stream::read_with(body, line)?.into_iter();
+    let Some(Line::Plain(PushLine::Batch(head))) = lines.next() else {
         return Err(BatchError::Shape("its first line is not its head"));
     };
-    let Some(PushLine::End(count)) = lines.next_back() else {
+    let Some(Line::Plain(PushLine::End(count))) = lines.next_back() else {
         return Err(BatchError::Shape("its last line is not its end"));
     };
     if usize::try_from(count) != Ok(lines.len()) {
@@ -126,38 +153,84 @@ pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
         strange: Vec::new(),
         audits: Vec::new(),
     };
-    let mut seen = BTreeSet::new();
     for line in lines {
         match line {
-            PushLine::Row(row) if !seen.insert((row.table.clone(), row.id)) => {
-                return Err(BatchError::Shape("a row stands in it twice"));
-            }
-            PushLine::Row(row) => batch.rows.push(incoming(row)),
-            PushLine::Conflict(text) => match conflict::parse(&text) {
+            Line::Plain(PushLine::Row(row)) => batch.rows.push(incoming(row, batch.replica)),
+            Line::OddRow(name, text, error) => batch.rows.push(odd_row(name, text, &error, batch.high_seq)),
+            Line::Plain(PushLine::Conflict(text)) => match conflict::parse(&text) {
                 Ok(conflict) => batch.conflicts.push(conflict),
-                Err(error) => {
-                    let strange = Strange { row: text.row, reason: error.to_string(), payload: payload(&text) };
-                    batch.strange.push(strange);
-                }
+                Err(error) => batch.strange.push(strange(refusals::BAD_CONFLICT, &error, payload(&text))),
             },
-            PushLine::Audit(audit) => batch.audits.push(audit),
-            PushLine::Batch(_) | PushLine::End(_) => return Err(BatchError::Shape("a head or end in the middle")),
+            Line::Plain(PushLine::Audit(audit)) => batch.audits.push(audit),
+            Line::Strange(strange) => batch.strange.push(strange),
+            Line::Plain(PushLine::Batch(_) | PushLine::End(_)) => {
+                return Err(BatchError::Shape("a head or end in the middle"));
+            }
         }
     }
     if batch.rows.len() > PUSH_ROWS_MAX {
         return Err(BatchError::Rows(batch.rows.len()));
     }
-    Ok(batch)
+    let names: BTreeSet<(&str, RowId)> = batch.rows.iter().map(|row| (row.table.as_str(), row.id)).collect();
+    match names.len() == batch.rows.len() {
+        true => Ok(batch),
+        false => Err(BatchError::Shape("a row stands in it twice")),
+    }
 }
 
-fn incoming(row: PushRow) -> Incoming {
+fn line(bytes: &[u8]) -> Result<Line, serde_json::Error> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(line) => return Ok(Line::Plain(line)),
+        Err(error) => error,
+    };
+    match serde_json::from_slice(bytes) {
+        Ok(OddLine::Row(row)) => match serde_json::from_str(row.get()) {
+            Ok(name) => Ok(Line::OddRow(name, row.get().to_owned(), error)),
+            Err(_) => Err(error),
+        },
+        Ok(OddLine::Conflict(text)) => Ok(Line::Strange(strange(refusals::BAD_CONFLICT, &error, holdable(text.get())))),
+        Ok(OddLine::Audit(text)) => Ok(Line::Strange(strange(refusals::BAD_AUDIT, &error, holdable(text.get())))),
+        Err(_) => Err(error),
+    }
+}
+
+fn strange(code: RefusalCode, error: &dyn std::error::Error, payload: String) -> Strange {
+    let id = Uuid::new_v5(&NAMESPACE, payload.as_bytes());
+    Strange { id, refusal: Refusal { code, reason: plain(error) }, payload }
+}
+
+/// What is wrong, in words that every database can hold: an error may quote what came, whatever its length.
+fn plain(error: &dyn std::error::Error) -> String {
+    let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    error.to_string().chars().map(shown).take(REASON_CHARACTERS_MAX).collect()
+}
+
+fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
     let parsed = parse_row(&row);
-    Incoming { row, parsed }
+    let (table, id, seq) = (row.table.clone(), RowId(row.id), row.vv.0.seen(replica));
+    Incoming { table, id, seq, parsed, came: Came::Row(Box::new(row)) }
+}
+
+/// A row whose name is all that can be read. Its writes are somewhere below the batch's highest.
+fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64) -> Incoming {
+    let unreadable =
+        || Refusal { code: refusals::BAD_ROW, reason: format!("the centre cannot read the row: {}", plain(error)) };
+    let refusal = writable(&name.table).map_or_else(|refusal| refusal, |_| unreadable());
+    Incoming { table: name.table, id: RowId(name.id), seq: high_seq, parsed: Err(refusal), came: Came::Text(text) }
 }
 
 fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
-    let Some(table) = catalog::by_name(&row.table) else {
-        let name: String = row.table.chars().filter(|character| !character.is_control()).take(60).collect();
+    let table = writable(&row.table)?;
+    let values = convert::values(table, &row.values);
+    let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: plain(&error) })?;
+    let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
+    Ok((table, Push { version, base: row.base.0.clone(), values }))
+}
+
+/// The table of that name, if edges may write it.
+fn writable(name: &str) -> Result<&'static Table, Refusal> {
+    let Some(table) = catalog::by_name(name) else {
+        let name: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
         return Err(Refusal {
             code: refusals::UNKNOWN_TABLE,
             reason: format!("the centre has no synced table {name:?}"),
@@ -167,8 +240,5 @@ fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
         let reason = format!("{} are changed at the centre only", table.name);
         return Err(Refusal { code: refusals::READ_ONLY, reason });
     }
-    let values = convert::values(table, &row.values);
-    let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: error.to_string() })?;
-    let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
-    Ok((table, Push { version, base: row.base.0.clone(), values }))
+    Ok(table)
 }

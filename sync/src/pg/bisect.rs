@@ -159,7 +159,7 @@ impl Trouble {
     fn of(self, table: &Table) -> Result<Failure, StoreError> {
         match self {
             Self::Store(error) => refusal::of(table, error),
-            Self::Suppressed => Ok(Failure::Refused(refusal::suppressed(table))),
+            Self::Suppressed => Ok(Failure::Refused(refusal::kept_out(table))),
         }
     }
 }

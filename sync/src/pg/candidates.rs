@@ -48,11 +48,11 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
     }
     let mut candidates = Vec::new();
     for (table, pushed) in tables.into_values() {
-        let mut ids: Vec<Uuid> = pushed.iter().map(|(_, incoming, _)| incoming.row.id).collect();
+        let mut ids: Vec<Uuid> = pushed.iter().map(|(_, incoming, _)| incoming.id.0).collect();
         ids.sort_unstable();
         let mut hub = hub_rows(tx, work, table, &ids).await?;
         for (index, incoming, push) in pushed {
-            match hub.remove(&incoming.id()) {
+            match hub.remove(&incoming.id) {
                 Some(Held::Busy) => {
                     work.fates.insert(index, Fate::Busy);
                 }
@@ -64,7 +64,7 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
                     let mut push = push.clone();
                     let seen = known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
                     let clamps = clamp(&mut push.version, &seen, &work.own, Hlc::ceiling(work.now_ms));
-                    let id = incoming.id();
+                    let id = incoming.id;
                     candidates.push(Candidate { index, table, id, push, clamps, known, before });
                 }
                 None => {}

@@ -1,6 +1,6 @@
 //! What must not be lost without a trace: conflicts, refused writes, and the audit records of sites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
@@ -41,8 +41,13 @@ pub struct Refused {
 }
 
 /// Stores conflicts, each joined with the copy that is there; those that bring nothing new are left alone, so that they
-/// are not sent again.
-pub async fn record(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[Conflict]) -> Result<(), StoreError> {
+/// are not sent again. Those of `corrected` are sent in any case: their sender holds them with other stamps.
+pub async fn record(
+    tx: &Transaction<'_>,
+    tenant: Uuid,
+    conflicts: &[Conflict],
+    corrected: &BTreeSet<Uuid>,
+) -> Result<(), StoreError> {
     let mut joined: BTreeMap<Uuid, Conflict> = BTreeMap::new();
     for conflict in conflicts {
         let id = conflict.id();
@@ -59,7 +64,7 @@ pub async fn record(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[Conflict]) 
     for (id, stored) in read_for_update(tx, tenant, &ids).await? {
         if let Some(new) = joined.remove(&id) {
             let both = stored.clone().join(new);
-            if both != stored {
+            if both != stored || corrected.contains(&id) {
                 joined.insert(id, both);
             }
         }
@@ -104,6 +109,10 @@ async fn store(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[(Uuid, Conflict)
 
 /// Stores refused writes; a newer refusal of the same row by the same edge takes the place of the older one.
 pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Refused]) -> Result<(), StoreError> {
+    // One statement cannot store two entries under one key, and rows of two unknown tables may have one id.
+    let key = |one: &Refused| (one.edge.map(|(edge, _)| edge), one.table, one.row);
+    let refused: BTreeMap<_, &Refused> = refused.iter().map(|one| (key(one), one)).collect();
+    let refused: Vec<&Refused> = refused.into_values().collect();
     let edges: Vec<Option<Uuid>> = refused.iter().map(|one| one.edge.map(|(edge, _)| edge)).collect();
     let replicas: Vec<Option<i32>> =
         refused.iter().map(|one| one.edge.map(|(_, replica)| replica.0.cast_signed())).collect();

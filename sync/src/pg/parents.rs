@@ -58,7 +58,7 @@ async fn spare_parents(
     let children = references::children(tx, table, tenant, &ids).await?;
     let busy = |child: &references::Child| {
         let is_it = |candidate: &Incoming| {
-            candidate.id() == child.id && candidate.parsed.as_ref().is_ok_and(|(table, _)| table.id == child.table)
+            candidate.id == child.id && candidate.parsed.as_ref().is_ok_and(|(table, _)| table.id == child.table)
         };
         let index = work.batch.rows.iter().position(is_it);
         index.is_some_and(|index| matches!(work.fates.get(&index), Some(Fate::Busy)))

@@ -1,15 +1,15 @@
 //! From PostgreSQL's errors to what a person at a site reads about a row that was not taken.
 //!
-//! A reference to another tenant's row and a reference to nothing give the same answer, so that ids cannot be probed.
+//! A reference to another tenant's row and a reference to nothing give the same answer, so that ids cannot be probed;
+//! neither does the answer to a new row say that another tenant has its id.
 
 use std::error::Error as _;
 
-use super::batch::Refusal;
+use super::batch::{REASON_CHARACTERS_MAX, Refusal};
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
 use crate::wire::refusals::{
-    BAD_VALUE, DUPLICATE_ID, MISSING_REFERENCE, MISSING_VALUE, NOT_PERMITTED, NOT_UNIQUE, REFUSED, RULE,
-    SERIAL_NUMBER_TAKEN,
+    BAD_VALUE, MISSING_REFERENCE, MISSING_VALUE, NOT_PERMITTED, NOT_UNIQUE, REFUSED, RULE, SERIAL_NUMBER_TAKEN,
 };
 
 /// What a failed write means for its row.
@@ -38,10 +38,9 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
         StoreError::Contention(_) => Ok(Failure::Busy),
         StoreError::Constraint { kind, constraint, .. } => match kind {
             ConstraintKind::ForeignKey => Ok(Failure::Refused(missing_reference(table, column_of(constraint)))),
-            ConstraintKind::Unique if constraint.ends_with("_are_identified_by_id") => refused(
-                DUPLICATE_ID,
-                format!("another row has this id; write the {} again under a new one", singular(table)),
-            ),
+            ConstraintKind::Unique if constraint.ends_with("_are_identified_by_id") => {
+                Ok(Failure::Refused(kept_out(table)))
+            }
             ConstraintKind::Unique if constraint.contains("serial_number") => {
                 refused(SERIAL_NUMBER_TAKEN, "another device of the tenant has this serial number".to_owned())
             }
@@ -62,9 +61,18 @@ pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
     Refusal { code: MISSING_REFERENCE, reason }
 }
 
-/// A write that a trigger of the central database swallowed.
-pub(super) fn suppressed(table: &Table) -> Refusal {
-    let reason = format!("a trigger of the central database kept the {} from being written", singular(table));
+/// A write that a trigger of the central database swallowed, or a new row whose id another row has.
+///
+/// Only another tenant's row can have it, so the two get one answer, and a rogue edge that probes ids is not told which
+/// it met. What remains: that a row without any fault is refused at all lets one who knows such an id already confirm
+/// that it is in use. Ids cannot be tried through, they have 122 random bits; only keys that begin with the tenant would
+/// close it.
+pub(super) fn kept_out(table: &Table) -> Refusal {
+    let row = singular(table);
+    let reason = format!(
+        "the central database keeps the {row} from being written, by a trigger or because the id is taken; \
+         write it again as a new {row}, or ask the operators of the hub"
+    );
     Refusal { code: REFUSED, reason }
 }
 
@@ -92,5 +100,5 @@ fn rule(constraint: &str) -> String {
 fn message(error: &StoreError) -> String {
     let database = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     let message = database.and_then(|error| error.as_db_error()).map(tokio_postgres::error::DbError::message);
-    message.map_or_else(|| error.to_string(), |message| message.chars().take(500).collect())
+    message.map_or_else(|| error.to_string(), |message| message.chars().take(REASON_CHARACTERS_MAX).collect())
 }

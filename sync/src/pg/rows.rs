@@ -209,25 +209,35 @@ fn value(table: &'static Table, column: &Column, row: &Row, index: usize) -> Res
             real if !real.is_finite() => Err(wrong()),
             real => Ok(Value::Real(if real == 0.0 { 0.0 } else { real })),
         }),
-        Kind::Timestamp => row.get::<_, Option<Micros>>(index).map(|micros| {
-            let text = micros.0.and_then(canonical::timestamp_from_micros);
-            text.map(Value::Text).ok_or_else(|| refuse(CanonicalError::Timestamp("infinity".to_owned())))
+        Kind::Timestamp => row.get::<_, Option<Micros>>(index).map(|micros| match micros {
+            Micros::Finite(micros) => canonical::timestamp_from_micros(micros)
+                .map(Value::Text)
+                .ok_or_else(|| refuse(CanonicalError::Timestamp(canonical::timestamp_in_words(micros)))),
+            Micros::Infinite(name) => Err(refuse(CanonicalError::Timestamp(name.to_owned()))),
         }),
     };
     value.unwrap_or(Ok(Value::Null))
 }
 
-/// Microseconds since 1970 of a `timestamptz`; `None` for the infinities.
-struct Micros(Option<i64>);
+/// A `timestamptz`.
+enum Micros {
+    /// Microseconds since 1970.
+    Finite(i64),
+    /// One of the infinities, by its name.
+    Infinite(&'static str),
+}
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 impl<'a> FromSql<'a> for Micros {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        let micros = i64::from_be_bytes(raw.try_into()?);
-        let finite = !matches!(micros, i64::MIN | i64::MAX);
-        Ok(Self(finite.then(|| micros.checked_add(POSTGRES_EPOCH_MICROS)).flatten()))
+        Ok(match i64::from_be_bytes(raw.try_into()?) {
+            i64::MIN => Self::Infinite("-infinity"),
+            i64::MAX => Self::Infinite("infinity"),
+            // Only PostgreSQL's last thirty years overflow, which nobody can be sent in any case.
+            micros => Self::Finite(micros.saturating_add(POSTGRES_EPOCH_MICROS)),
+        })
     }
 
     fn accepts(kind: &Type) -> bool {

@@ -40,6 +40,7 @@ pub fn triggers() -> Vec<String> {
         }
     }
     triggers.extend(audit());
+    triggers.extend(noted());
     triggers.sort_by(|one, other| one.name.cmp(&other.name));
     triggers.into_iter().map(Trigger::text).collect()
 }
@@ -192,6 +193,30 @@ fn audit() -> Vec<Trigger> {
         Trigger::new(on, "delete", "before delete", LOCAL.to_owned(), refuse()),
         Trigger::new(on, "insert", "after insert", LOCAL.to_owned(), vec![remember]),
         Trigger::new(on, "update", "before update", LOCAL.to_owned(), refuse()),
+    ]
+}
+
+/// Whatever changes a row's version or standing is noted, apply's own writes included: live listeners are told of both.
+fn noted() -> Vec<Trigger> {
+    let note = |tbl: &str, row: &str| vec![format!("insert into sync_changes (tbl, row_id) values ({tbl}, {row})")];
+    let changed = "new.vv is not old.vv or new.base is not old.base or new.refused is not old.refused";
+    let trigger = |what: &str, event: &str, when: &str, body| Trigger {
+        name: format!("sync_changes_{what}"),
+        event: event.to_owned(),
+        when: when.to_owned(),
+        body,
+    };
+    vec![
+        trigger("row_insert", "after insert on sync_rows", "true", note("new.tbl", "new.row_id")),
+        trigger("row_update", "after update on sync_rows", changed, note("new.tbl", "new.row_id")),
+        trigger("row_delete", "after delete on sync_rows", "true", note("old.tbl", "old.row_id")),
+        trigger("conflict_insert", "after insert on sync_conflicts", "true", note("new.tbl", "new.row_id")),
+        trigger(
+            "conflict_update",
+            "after update of status on sync_conflicts",
+            "new.status <> old.status",
+            note("new.tbl", "new.row_id"),
+        ),
     ]
 }
 

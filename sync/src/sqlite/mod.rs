@@ -6,10 +6,12 @@
 //! file beside it; plain clients are not kept out, and their writes are captured like ours. A commit is on the disk when
 //! it returns (`synchronous = full`), because a seq that was pushed and then lost would be used twice.
 
+pub mod answers;
 pub mod apply;
 pub mod audit;
 pub mod backup;
 pub mod capture;
+pub mod changes;
 pub mod conflicts;
 pub mod devices;
 pub mod directory;

@@ -113,19 +113,19 @@ fn accept(
     if answer.vv.0.is_empty() {
         return gone(tx, table, id, tracked.version.vv.seen(this.replica) > sent_seq);
     }
+    // A row that waits for nothing is as the hub has it, stamps included: there is nothing in the answer that it lacks.
+    let Some(base) = tracked.base.take() else { return Ok(true) };
     let clamp = |&(replica, seq, hlc)| Clamp { replica: ReplicaId(replica), seq, hlc: Hlc(hlc) };
     let clamps: Vec<Clamp> = answer.clamps.iter().map(clamp).collect();
-    let known = tracked.base.clone().unwrap_or_default();
-    restamp(&mut tracked.version, &known, &clamps);
+    restamp(&mut tracked.version, &base, &clamps);
     let acknowledged = acknowledged_by(this, &answer.vv.0, sent_seq.min(in_flight.high_seq));
-    let before = tracked.base.take();
     let waits = tracked.version.vv.seen(this.replica) > acknowledged.seen(this.replica);
-    tracked.base = waits.then(|| before.clone().unwrap_or_default().join(&acknowledged));
+    tracked.base = waits.then(|| base.clone().join(&acknowledged));
     tracked.refused = None;
     tracked.hub_had_ms = (!waits).then_some(hub_ms);
     versions::save(tx, table, id, &tracked)?;
     ledger::settle(tx, Way::Up, table.id, id)?;
-    Ok(tracked.base != before)
+    Ok(tracked.base != Some(base))
 }
 
 /// The hub has forgotten the row as deleted, and keeps what was written since as conflicts. It goes here too, unless
@@ -174,4 +174,65 @@ fn tracked(tx: &Transaction<'_>, sent: &PushRow) -> Result<Option<(&'static Tabl
     let Some(table) = catalog::by_name(&sent.table) else { return Ok(None) };
     let id = RowId(sent.id);
     Ok(versions::load(tx, table, id)?.map(|tracked| (table, id, tracked)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite;
+    use crate::wire::message::{Enrolled, Fence, Pushed};
+    use crate::wire::version::VectorText;
+    use uuid::Uuid;
+
+    /// An edge with one task, sent and not answered.
+    fn one_task_in_flight() -> (Connection, InFlight) {
+        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
+        let tenant = Uuid::from_u128(1);
+        let identity = Enrolled {
+            edge: Uuid::from_u128(2),
+            name: "hq-1".to_owned(),
+            replica: 7,
+            credential: String::new(),
+            tenant,
+            site: Uuid::from_u128(3),
+            fence: Fence::default(),
+        };
+        let tx = connection.transaction().unwrap();
+        self_state::enrolled(&tx, &identity, "http://hub").unwrap();
+        tx.commit().unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, 'one')";
+        connection.execute(insert, [Uuid::from_u128(4).to_string(), tenant.to_string()]).unwrap();
+        let in_flight = outbox::prepare(&mut connection, Uuid::from_u128(5), 0).unwrap().unwrap();
+        (connection, in_flight)
+    }
+
+    /// The version of the task after an answer that lowers its stamp to 9.
+    fn clamped(mut connection: Connection, in_flight: &InFlight) -> Tracked {
+        let sent = read_push(&in_flight.body).unwrap().rows.remove(0);
+        let row = RowAnswer {
+            table: sent.table,
+            id: sent.id,
+            outcome: Outcome::Accepted,
+            vv: VectorText(sent.vv.0),
+            clamps: vec![(7, 1, 9)],
+            code: None,
+            reason: None,
+        };
+        let head = Pushed { id: in_flight.batch, fence: Fence::default(), unix_ms: 0 };
+        acknowledge(&mut connection, &PushAnswer { head, rows: vec![row] }, 0).unwrap();
+        let tx = connection.transaction().unwrap();
+        versions::load(&tx, catalog::by_name("tasks").unwrap(), RowId(sent.id)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_clamp_lowers_a_row_that_waits_and_leaves_one_that_waits_for_nothing() {
+        let (connection, in_flight) = one_task_in_flight();
+        assert_eq!(clamped(connection, &in_flight).version.hlc(), Hlc(9));
+        let (connection, in_flight) = one_task_in_flight();
+        assert_eq!(connection.execute("update sync_rows set base = null", []).unwrap(), 1);
+        let tracked = clamped(connection, &in_flight);
+        assert!(tracked.version.hlc() > Hlc(9));
+        assert_eq!(tracked.base, None);
+    }
 }

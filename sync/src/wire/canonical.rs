@@ -119,9 +119,19 @@ pub fn timestamp(text: &str) -> Result<String, CanonicalError> {
     format_timestamp(parsed).ok_or_else(refuse)
 }
 
-/// A timestamp from microseconds since 1970; `None` for infinities and years outside of 1 to 9999.
+/// A timestamp from microseconds since 1970; `None` for years outside of 1 to 9999.
 pub fn timestamp_from_micros(micros: i64) -> Option<String> {
     format_timestamp(DateTime::from_timestamp_micros(micros)?)
+}
+
+/// Any time, as PostgreSQL writes it in UTC: for the person who has to find one that has no canonical form.
+pub fn timestamp_in_words(micros: i64) -> String {
+    use chrono::Datelike as _;
+    let Some(time) = DateTime::from_timestamp_micros(micros) else {
+        return "a time in a year of six digits".to_owned();
+    };
+    let (year, era) = if time.year() < 1 { (1 - time.year(), " BC") } else { (time.year(), "") };
+    format!("{year:04}-{}+00{era}", time.format("%m-%d %H:%M:%S%.f"))
 }
 
 /// The microseconds since 1970 of a canonical timestamp.

@@ -2,7 +2,8 @@
 //!
 //! `enroll` and `hello` are one JSON object each way. `push` and `pull` are streams of lines (`stream.rs`): a head,
 //! rows, and an end that counts them, so that a body cut anywhere is noticed. Fields that a reader does not know are
-//! ignored; lines that it does not know are refused.
+//! ignored; lines that it does not know are refused. A row, conflict or audit record of a push that cannot be read is
+//! set aside alone.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -84,7 +85,7 @@ pub struct Hello {
     pub in_flight: Option<Uuid>,
     /// How far it has pulled.
     pub cursor: Option<String>,
-    /// The version of its schema.
+    /// The version of its catalog ([`VERSION`](crate::catalog::VERSION)): which tables and columns it exchanges.
     pub schema: u32,
     /// The edge's version.
     pub app_version: String,
@@ -160,6 +161,28 @@ pub enum PushLine {
     Audit(Audit),
     /// The last line: how many stood between it and the first.
     End(u64),
+}
+
+/// A line of a push of which no more than its kind is understood.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OddLine {
+    /// A row.
+    Row(Box<RawValue>),
+    /// A conflict.
+    Conflict(Box<RawValue>),
+    /// An audit record.
+    Audit(Box<RawValue>),
+}
+
+/// What has to be readable of a row for it to be answered.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RowName {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
 }
 
 /// The head of a push.

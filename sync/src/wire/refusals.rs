@@ -19,7 +19,6 @@ pub const CODES: &[ErrorCode] = &[
         "at the hub: another row has the value of a unique key, which the reason names",
         "change the value",
     ),
-    row("duplicate_id", "at the hub: another row has the id", "write the row again under a new id"),
     row("missing_value", "at the hub: a column that may not be empty is", "write the column"),
     row(
         "bad_value",
@@ -38,7 +37,7 @@ pub const CODES: &[ErrorCode] = &[
     ),
     row(
         "refused",
-        "at the hub: the database refused the row for another reason, or a trigger there kept it out; or the hub gave no reason",
+        "at the hub: the database refused the row for another reason, a trigger there kept it out, or its id is taken",
         "read the reason; at HQ: look for the trigger",
     ),
     row(
@@ -51,6 +50,11 @@ pub const CODES: &[ErrorCode] = &[
         "need_full",
         "at the hub: it lacks writes of others that the edge has seen, as after a restore at HQ",
         "nothing at the site; at HQ see that every edge has exchanged",
+    ),
+    row(
+        "bad_row",
+        "at the hub: a row of a push cannot be read at all",
+        "upgrade the older side; the row stays at this site meanwhile",
     ),
     row(
         "unreadable",
@@ -116,8 +120,6 @@ pub const MISSING_REFERENCE: RefusalCode = RefusalCode::named("missing_reference
 pub const SERIAL_NUMBER_TAKEN: RefusalCode = RefusalCode::named("serial_number_taken");
 /// `not_unique`.
 pub const NOT_UNIQUE: RefusalCode = RefusalCode::named("not_unique");
-/// `duplicate_id`.
-pub const DUPLICATE_ID: RefusalCode = RefusalCode::named("duplicate_id");
 /// `missing_value`.
 pub const MISSING_VALUE: RefusalCode = RefusalCode::named("missing_value");
 /// `bad_value`.
@@ -152,3 +154,5 @@ pub const BAD_CONFLICT: RefusalCode = RefusalCode::named("bad_conflict");
 pub const BAD_AUDIT: RefusalCode = RefusalCode::named("bad_audit");
 /// `unsendable`.
 pub const UNSENDABLE: RefusalCode = RefusalCode::named("unsendable");
+/// `bad_row`.
+pub const BAD_ROW: RefusalCode = RefusalCode::named("bad_row");

@@ -80,6 +80,11 @@ fn inflated_max(body_bytes: usize) -> usize {
 
 /// The lines of a body. Refuses what inflates too far before it is all in memory.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, StreamError> {
+    read_with(body, |line| serde_json::from_slice(line))
+}
+
+/// The lines of a body, for a reader that can make something of a line which is not quite what the protocol has there.
+pub fn read_with<T>(body: &[u8], parse: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Result<Vec<T>, StreamError> {
     let inflated_max = inflated_max(body.len());
     let decoder = zstd::Decoder::new(body).map_err(StreamError::Compression)?;
     let mut bytes = Vec::new();
@@ -90,8 +95,7 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, StreamError> {
     }
     let mut lines = Vec::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-        let parsed = serde_json::from_slice(line).map_err(|source| StreamError::Line { line: index + 1, source })?;
-        lines.push(parsed);
+        lines.push(parse(line).map_err(|source| StreamError::Line { line: index + 1, source })?);
     }
     Ok(lines)
 }

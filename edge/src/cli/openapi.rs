@@ -1,0 +1,14 @@
+//! `edge openapi`: the description of the API.
+
+use super::error::CliError;
+
+/// Prints the OpenAPI 3.1 document of this edge's API, the same that a running edge serves at /api/openapi.json.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  edge openapi > openapi.json")]
+pub(super) struct Arguments {}
+
+/// Runs the command.
+pub(super) fn run(_: Arguments) -> Result<(), CliError> {
+    println!("{}", crate::api::openapi::text());
+    Ok(())
+}
