@@ -4,6 +4,8 @@
 //! on, and must leave the same. Expected lines list the rows that wait to be sent; `tests::mirror` explains the form and
 //! checks what holds of every version.
 
+#[path = "capture_sqlite/evictions.rs"]
+mod evictions;
 #[path = "capture_sqlite/file.rs"]
 mod file;
 #[path = "capture_sqlite/random.rs"]
@@ -298,7 +300,9 @@ fn a_candidate_left_behind_hides_no_later_delete() {
         "insert or ignore into tasks (id, title) values ('$a', 'x'); delete from tasks where id = '$a';
          insert or fail into tasks (id, title) values ('$b', 'x'); delete from tasks where id = '$b';
          insert into tasks (id, title) values ('$b', 'again');
-         replace into tasks (id, title) values ('$b', 'B'); delete from tasks where id = '$b';",
+         replace into tasks (id, title, created_at, updated_at)
+           values ('$b', 'B', '2020-01-01T00:00:00.000000Z', '2020-01-01T00:00:00.000000Z');
+         delete from tasks where id = '$b';",
         &["UNIQUE"],
         "tasks a: {1.3 5.1} 1.3 *; 5.1 -; gone {1.3 5.1}, dead; base {1.3}
          tasks b: {1.4 5.5} 5.3 *; 5.4 created_at, title, updated_at; 5.5 -; gone {1.4 5.5}, dead; base {1.4}",

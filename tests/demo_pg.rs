@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Running, Scratch, edge, hub, is_alive, run};
+use tests::programs::{Finished, Running, Scratch, edge, hub, is_alive, run};
 use tests::wait;
 
 struct Demo {
@@ -54,8 +54,8 @@ impl Demo {
         run(hub(&["dump", "--tenant", tenant]).env("DATABASE_URL", database)).succeeded()
     }
 
-    fn switch(&self, action: &str, name: &str) {
-        run(edge(&["demo", action, name]).env("XDG_RUNTIME_DIR", &self.runtime)).succeeded();
+    fn switch(&self, action: &str, name: &str) -> Finished {
+        run(edge(&["demo", action, name]).env("XDG_RUNTIME_DIR", &self.runtime))
     }
 
     fn pids(&self) -> Vec<u32> {
@@ -101,7 +101,8 @@ fn a_site_that_is_cut_off_keeps_its_writes_and_catches_up() {
         assert_eq!(demo.dump(name), demo.central_dump(tenant));
     }
 
-    demo.switch("cut", "hq-1");
+    let said = demo.switch("cut", "hq-1").succeeded();
+    assert_eq!(said, "hq-1 is cut off from the centre; mend it with: edge demo heal hq-1\n");
     wait::until_true("the edge notices that it is cut off", || demo.status("hq-1")["state"] == "offline");
     let connection = rusqlite::Connection::open(demo.data("hq-1").join("edge.db")).expect("a plain client");
     connection.busy_timeout(std::time::Duration::from_secs(5)).expect("a plain client");
@@ -113,7 +114,7 @@ fn a_site_that_is_cut_off_keeps_its_writes_and_catches_up() {
     assert_eq!(demo.status("hq-1")["in_sync"], false);
     assert!(!demo.central_dump("acme-corp").contains("(cut off)"));
 
-    demo.switch("heal", "hq-1");
+    assert_eq!(demo.switch("heal", "hq-1").succeeded(), "hq-1 is connected to the centre again\n");
     let settled = || {
         let central = demo.central_dump("acme-corp");
         central.contains("(cut off)") && demo.dump("hq-1") == central && demo.dump("wh-1") == central
@@ -124,7 +125,7 @@ fn a_site_that_is_cut_off_keeps_its_writes_and_catches_up() {
 
     codes_are_good_once(&demo, &scratch);
     let unknown = run(edge(&["demo", "cut", "hq-9", "--dir"]).arg(demo.directory())).failed();
-    assert!(unknown.contains("hq-9") && unknown.contains("wh-1"), "{unknown}");
+    assert!(unknown.contains("hq-9") && unknown.contains("hq-1, wh-1, office-1"), "{unknown}");
     everything_goes(demo, Signal::TERM);
 }
 

@@ -193,12 +193,17 @@ fn commands_answer_alike_beside_a_running_edge_and_alone() {
     let ask = || {
         let status = on(&scratch, &data, &["status", "--json"]).succeeded();
         let status: Value = serde_json::from_str(&status).unwrap();
-        let others = [&["token", "--email", "nobody@example.com"][..], &["sync"]];
+        let nobody = ["--email", "nobody@example.com"];
+        let decide = ["conflicts", "dismiss", "0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11", nobody[0], nobody[1]];
+        let others = [&["token", nobody[0], nobody[1]][..], &["sync"], &decide, &decide[..3]];
         let mut said = others.map(|arguments| on(&scratch, &data, arguments).failed()).to_vec();
         said.push(on(&scratch, &data, &["dump"]).succeeded());
         said.push(on(&scratch, &data, &["conflicts", "list"]).succeeded());
         (status["state"].clone(), status["pending"].clone(), said)
     };
+    let status = on(&scratch, &data, &["status"]).succeeded();
+    let labels: Vec<&str> = status.lines().map(|line| line.get(..16).expect("labels are aligned").trim_end()).collect();
+    assert_eq!(labels[..6], ["State", "In sync", "Waiting", "Last exchange", "Conflicts", "Refused"], "{status}");
     let beside = ask();
     assert_eq!((&beside.0, &beside.1), (&Value::from("unenrolled"), &Value::from(0)));
     assert!(edge.end(Signal::TERM).success(), "{}", edge.errors());
@@ -243,6 +248,9 @@ fn a_demo_alone_has_people_and_takes_everything_with_it_when_killed() {
     says(&me, &["200 OK", &text(&person["email"])]);
     let dump = on(&scratch, &text(&edge["data"]), &["dump", "--table", "tasks"]).succeeded();
     assert!(dump.lines().count() > 3, "{dump}");
+
+    let cut = on(&scratch, "x", &["demo", "cut", "hq-1", "--dir", &text(&ready["dir"])]).failed();
+    says(&cut, &["one edge alone", "no link"]);
 
     let pid = u32::try_from(edge["pid"].as_u64().unwrap()).unwrap();
     let directory = text(&ready["dir"]);

@@ -3,7 +3,9 @@
 use sync::merge::clock::Hlc;
 use sync::merge::conflict::Kind;
 use sync::merge::ids::ReplicaId;
-use sync::merge::plan::{Clamp, Forgery, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_pull, restamp};
+use sync::merge::plan::{
+    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_late, plan_pull, restamp,
+};
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
@@ -147,6 +149,60 @@ fn clamp_touches_neither_what_is_known_nor_what_is_not_the_pushers() {
         assert_eq!(clamp(&mut version, known, &[own], Hlc::ceiling(0)), []);
         assert_eq!(version, pushed);
     }
+}
+
+// Two people at one replica: a vector orders their writes, and what each had seen does not.
+
+#[test]
+fn write_on_an_old_page_wins_over_what_it_had_not_seen_and_keeps_it_as_a_conflict() {
+    let history = &mut History::default();
+    let [_, mut a, _, _] = four_that_know_one_task(history);
+    let past = a.row.version.vv.clone();
+    set_title(history, &mut a, 20, "by the first");
+    let late = |past: &Vector, title: &str| {
+        let values = [("title".to_owned(), Some(text(title))), ("updated_at".to_owned(), Some(text("30")))];
+        let late = Late { dot: dot(2, 2, 30), past: past.clone(), values: values.into() };
+        plan_late(TASKS, ROW, &a.row, &late, &["updated_at"])
+    };
+    let merged = late(&past, "by the second");
+    assert_eq!(losers(&merged.conflicts), [(Kind::EditEdit, Some("title"), 2, 1)]);
+    let conflict = &merged.conflicts[0];
+    assert_eq!(
+        (&conflict.loser.value, &conflict.winner.value),
+        (&Some(text("by the first")), &Some(text("by the second")))
+    );
+    assert_eq!((conflict.winner.dot, &merged.row.values["title"]), (dot(2, 2, 30), &text("by the second")));
+
+    let mut plain = a.clone();
+    history.update(&mut plain, 30, &[("title", Some(text("by the second"))), ("updated_at", Some(text("30")))]);
+    assert_eq!(merged.row, plain.row, "what is stored is what any write of this replica leaves");
+    assert_eq!(late(&past, "by the first").conflicts, [], "equal values do not conflict");
+    assert_eq!(late(&a.row.version.vv, "by the second").conflicts, [], "what was seen is overwritten");
+}
+
+#[test]
+fn write_on_an_old_page_of_another_register_conflicts_with_nothing() {
+    let history = &mut History::default();
+    let [_, mut a, _, _] = four_that_know_one_task(history);
+    let past = a.row.version.vv.clone();
+    set_title(history, &mut a, 20, "by the first");
+    let values = [("priority".to_owned(), Some(text("high")))].into();
+    let merged = plan_late(TASKS, ROW, &a.row, &Late { dot: dot(2, 2, 30), past, values }, &[]);
+    assert_eq!(merged.conflicts, []);
+    assert_eq!((&merged.row.values["title"], &merged.row.values["priority"]), (&text("by the first"), &text("high")));
+}
+
+#[test]
+fn write_on_an_old_page_of_a_deleted_row_keeps_it_alive() {
+    let history = &mut History::default();
+    let [_, mut a, _, _] = four_that_know_one_task(history);
+    let past = a.row.version.vv.clone();
+    history.delete(&mut a, 20);
+    let values = [("title".to_owned(), Some(text("still needed")))].into();
+    let merged = plan_late(TASKS, ROW, &a.row, &Late { dot: dot(2, 2, 30), past, values }, &[]);
+    assert!(merged.row.version.is_alive());
+    assert_eq!(losers(&merged.conflicts), [(Kind::EditDelete, None, 2, 1)]);
+    assert_eq!(merged.conflicts[0].winner.dot, dot(2, 2, 30));
 }
 
 // Rule 18: a push is not echoed only when the hub holds exactly what the edge sent.

@@ -34,11 +34,14 @@ impl Act {
         self.clock.uuid_v7()
     }
 
-    /// Writes down what was done.
+    /// Writes down what was done, and that it was the operator of the box who did it when it was nobody of the tenant.
     ///
     /// # Errors
     /// [`Refusal::Store`].
-    pub fn record(&self, tx: &Transaction<'_>, event: Event) -> Result<(), Refusal> {
+    pub fn record(&self, tx: &Transaction<'_>, mut event: Event) -> Result<(), Refusal> {
+        if self.author.is_none() {
+            event.details = audit::with_text(&event.details, "by", &self.person.email);
+        }
         let id = self.clock.uuid_v7();
         Ok(audit::record(tx, id, &self.now, Some(self.tenant), self.author, event)?)
     }

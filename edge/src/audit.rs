@@ -41,6 +41,13 @@ pub fn record(
     )
 }
 
+/// Details with one more text in them.
+pub fn with_text(details: &str, name: &str, text: &str) -> String {
+    let mut members = canonical::json_members(details).unwrap_or_default();
+    members.insert(name.to_owned(), canonical::json_string(text));
+    canonical::json_object(members.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
 /// Details that name the columns with their values before and after; a side without columns is left out.
 pub fn changes(before: &[(&str, &Value)], after: &[(&str, &Value)], more: &[(&str, String)]) -> String {
     let object = |columns: &[(&str, &Value)]| {

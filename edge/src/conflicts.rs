@@ -197,18 +197,7 @@ fn revive(
     let last = records::last(tx, table, act.tenant, row)?.ok_or(Refusal::NothingLeft)?;
     require_rights(act, &last)?;
     let draft = losing_value(table, register, &conflict.conflict.loser);
-    let changes: BTreeMap<&str, Value> = draft.changes(&last)?.into_iter().collect();
-    let mut whole = Draft::new();
-    for (column, value) in last.columns() {
-        whole.set(column.name, changes.get(column.name).unwrap_or(value).clone());
-    }
-    // What the row referred to may be gone as well; a task lives on without it.
-    for (column, target) in [("site_id", "sites"), ("device_id", "devices"), ("user_id", "users")] {
-        let gone = edits::check_reference(tx, act, column, edits::table(target), whole.value(column)).is_err();
-        if gone && table.column(column).is_some_and(|column| column.nullable) {
-            whole.set(column, Value::Null);
-        }
-    }
+    let whole = edits::revived(tx, act, &last, &draft.changes(&last)?)?;
     check(tx, act, &whole, row)?;
     edits::insert(tx, act, table, row.0, whole.values(table)?, Reason::restored(conflict.id))?;
     Ok(())

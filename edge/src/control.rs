@@ -46,12 +46,27 @@ pub enum Request {
         /// The person.
         email: String,
     },
-    /// Write the losing value of a conflict again.
-    RestoreConflict(Uuid),
-    /// Leave the winning value of a conflict.
-    DismissConflict(Uuid),
+    /// Decide about a conflict.
+    DecideConflict {
+        /// The conflict.
+        id: Uuid,
+        /// What to do about it.
+        decision: Decision,
+        /// The person who decides; the operator of the box when it is nobody of the tenant.
+        email: Option<String>,
+    },
     /// Take an entry off the list of refused rows.
     DiscardRefused(Uuid),
+}
+
+/// What to do about a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Write the losing value again.
+    Restore,
+    /// Leave the winning value.
+    Dismiss,
 }
 
 /// What an edge answers. The last answer of a request is any but `Progress`.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::action::Act;
 use crate::draft::Draft;
-use crate::edits::{self, Reason};
+use crate::edits::{self, Known, Reason};
 use crate::refusal::Refusal;
 
 /// The columns that people write.
@@ -35,27 +35,22 @@ pub fn create(tx: &Transaction<'_>, act: &Act, mut draft: Draft) -> Result<Recor
     edits::insert(tx, act, table(), id, values, Reason::ordinary("create"))
 }
 
-/// Changes a device, if it is still in the version `expected`.
+/// Changes a device, as far as what is `known` of it allows.
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::Changed`], [`Refusal::Invalid`], [`Refusal::SerialNumberTaken`],
 /// [`Refusal::Forbidden`], [`Refusal::Store`].
-pub fn change(
-    tx: &Transaction<'_>,
-    act: &Act,
-    id: Uuid,
-    draft: Draft,
-    expected: Option<&str>,
-) -> Result<Record, Refusal> {
-    let record = edits::find(tx, table(), act.tenant, id)?;
-    require_rights(act, &record)?;
-    edits::expect_version(&record, expected)?;
+pub fn change(tx: &Transaction<'_>, act: &Act, id: Uuid, draft: Draft, known: Known<'_>) -> Result<Record, Refusal> {
+    let target = edits::target(tx, table(), act, id, known)?;
+    let record = &target.record;
+    require_rights(act, record)?;
+    edits::expect(record, known)?;
     check(tx, act, &draft, id)?;
     if let Some(site) = draft.text("site_id") {
         require_site(act, Some(site))?;
     }
-    let changes = draft.changes(&record)?;
-    edits::update(tx, act, record, changes, Reason::ordinary("update"))
+    let changes = draft.changes(record)?;
+    edits::change(tx, act, target, changes, Reason::ordinary("update"))
 }
 
 /// Deletes a device, if it is still in the version `expected`. Its tasks stay and forget it.

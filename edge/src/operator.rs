@@ -1,20 +1,23 @@
 //! What the operator of the box may ask, carried out.
 //!
 //! The control socket and the commands perform the same requests here, so that it makes no difference whether an edge
-//! runs. The operator acts as nobody of the tenant: what they decide carries no person.
+//! runs. The operator acts as nobody of the tenant, whose writes carry no person and whose audit records say so, or as
+//! the person that they name: whoever may write to the box's files could do that in other ways as well.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::self_state;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::action::{self, Act};
 use crate::clock::Clock;
-use crate::control::{Answer, Request};
+use crate::control::{Answer, Decision, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
+use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
-use crate::{App, action, conflicts, hub_client, people, quarantine, sessions, status};
+use crate::{App, conflicts, hub_client, quarantine, sessions, status};
 
 /// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
 pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) {
@@ -23,8 +26,9 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
         Request::Sync => sync(&app, &answers).await,
         Request::Enroll { hub, code } => enroll(&app, &hub, &code).await,
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
-        Request::RestoreConflict(id) => decide(&app, id, Decision::Restore).await,
-        Request::DismissConflict(id) => decide(&app, id, Decision::Dismiss).await,
+        Request::DecideConflict { id, decision, email } => {
+            decide(&app, id, decision, email).await.map_or_else(failed, |()| Answer::Done)
+        }
         Request::DiscardRefused(id) => {
             let discarded = action::perform_for_operator(&app, move |tx, act| quarantine::discard(tx, act, id));
             discarded.await.map_or_else(failed, |()| Answer::Done)
@@ -105,9 +109,7 @@ async fn token(app: &App, email: String) -> Result<String, Refusal> {
     let work = move |connection: &mut Connection| -> Result<String, Refusal> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tenant = self_state::load(&tx)?.tenant.ok_or(Refusal::NotEnrolled)?;
-        let unknown = || format!("nobody with an active membership of this tenant has the address {email:?}");
-        let nobody = || Refusal::invalid("email", Mistake::Reference, unknown());
-        let person = people::find_by_email(&tx, tenant, &email)?.ok_or_else(nobody)?;
+        let person = named(&tx, tenant, &email)?;
         let signed_in = sessions::issue(&tx, clock, person.id)?;
         tx.commit()?;
         Ok(signed_in.token)
@@ -115,18 +117,27 @@ async fn token(app: &App, email: String) -> Result<String, Refusal> {
     app.db.write(work).await
 }
 
-#[derive(Clone, Copy)]
-enum Decision {
-    Restore,
-    Dismiss,
+/// The person of the tenant with an address.
+fn named(tx: &Connection, tenant: Uuid, email: &str) -> Result<Person, Refusal> {
+    let unknown = || format!("nobody with an active membership of this tenant has the address {email:?}");
+    let nobody = || Refusal::invalid("email", Mistake::Reference, unknown());
+    people::find_by_email(tx, tenant, email)?.ok_or_else(nobody)
 }
 
-async fn decide(app: &App, id: Uuid, decision: Decision) -> Answer {
-    let decided = action::perform_for_operator(app, move |tx, act| match decision {
+async fn decide(app: &App, id: Uuid, decision: Decision, email: Option<String>) -> Result<(), Refusal> {
+    let job = move |tx: &Transaction<'_>, act: &Act| match decision {
         Decision::Restore => conflicts::restore(tx, act, id),
         Decision::Dismiss => conflicts::dismiss(tx, act, id),
-    });
-    decided.await.map_or_else(failed, |_| Answer::Done)
+    };
+    let Some(email) = email else {
+        return action::perform_for_operator(app, job).await.map(drop);
+    };
+    let find = move |connection: &mut Connection| {
+        let tenant = self_state::load(connection)?.tenant.ok_or(Refusal::NotEnrolled)?;
+        named(connection, tenant, &email)
+    };
+    let person = app.db.read(find).await?;
+    action::perform(app, person.id, job).await.map(drop)
 }
 
 fn json(status: &impl serde::Serialize) -> Answer {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::action::Act;
 use crate::draft::Draft;
-use crate::edits::{self, Reason};
+use crate::edits::{self, Known, Reason};
 use crate::refusal::{Mistake, Refusal};
 use crate::times;
 
@@ -32,23 +32,18 @@ pub fn create(tx: &Transaction<'_>, act: &Act, draft: Draft) -> Result<Record, R
     edits::insert(tx, act, table(), act.new_id(), values, Reason::ordinary("create"))
 }
 
-/// Changes a site, if it is still in the version `expected`.
+/// Changes a site, as far as what is `known` of it allows.
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::Changed`], [`Refusal::Invalid`], [`Refusal::Forbidden`], [`Refusal::Store`].
-pub fn change(
-    tx: &Transaction<'_>,
-    act: &Act,
-    id: Uuid,
-    draft: Draft,
-    expected: Option<&str>,
-) -> Result<Record, Refusal> {
-    let record = edits::find(tx, table(), act.tenant, id)?;
+pub fn change(tx: &Transaction<'_>, act: &Act, id: Uuid, draft: Draft, known: Known<'_>) -> Result<Record, Refusal> {
+    let target = edits::target(tx, table(), act, id, known)?;
+    let record = &target.record;
     require_rights(act)?;
-    edits::expect_version(&record, expected)?;
+    edits::expect(record, known)?;
     check(&draft)?;
-    let changes = draft.changes(&record)?;
-    edits::update(tx, act, record, changes, Reason::ordinary("update"))
+    let changes = draft.changes(record)?;
+    edits::change(tx, act, target, changes, Reason::ordinary("update"))
 }
 
 /// Deletes a site with its devices, if it is still in the version `expected`. Its tasks stay and forget it.

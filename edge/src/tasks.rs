@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::action::Act;
 use crate::draft::Draft;
-use crate::edits::{self, Reason};
+use crate::edits::{self, Known, Reason};
 use crate::refusal::{Mistake, Refusal};
 
 /// The columns that people write.
@@ -51,7 +51,7 @@ pub fn create(tx: &Transaction<'_>, act: &Act, mut draft: Draft) -> Result<Recor
     edits::insert(tx, act, table(), act.new_id(), values, Reason::ordinary("create"))
 }
 
-/// Changes a task, if it is still in the version `expected`.
+/// Changes a task, as far as what is `known` of it allows.
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::Changed`], [`Refusal::Invalid`], [`Refusal::Forbidden`], [`Refusal::Store`].
@@ -60,15 +60,16 @@ pub fn change(
     act: &Act,
     id: Uuid,
     mut draft: Draft,
-    expected: Option<&str>,
+    known: Known<'_>,
 ) -> Result<Record, Refusal> {
-    let record = edits::find(tx, table(), act.tenant, id)?;
-    require_rights(act, &record)?;
-    edits::expect_version(&record, expected)?;
-    check(tx, act, &draft, Some(&record))?;
+    let target = edits::target(tx, table(), act, id, known)?;
+    let record = &target.record;
+    require_rights(act, record)?;
+    edits::expect(record, known)?;
+    check(tx, act, &draft, Some(record))?;
     let status = draft.text("status").or_else(|| record.text("status")).unwrap_or("open").to_owned();
-    complete(act, &mut draft, &status, Some(&record))?;
-    let changes = draft.changes(&record)?;
+    complete(act, &mut draft, &status, Some(record))?;
+    let changes = draft.changes(record)?;
     let after = |column: &str| match changes.iter().find(|(name, _)| *name == column) {
         Some((_, Value::Text(id))) => Uuid::try_parse(id).ok(),
         Some(_) => None,
@@ -78,7 +79,7 @@ pub fn change(
     if after("site_id") != record.reference("site_id") && !act.person.works_on(after("site_id"), after("user_id")) {
         return Err(act.person.not_theirs("task"));
     }
-    edits::update(tx, act, record, changes, Reason::ordinary("update"))
+    edits::change(tx, act, target, changes, Reason::ordinary("update"))
 }
 
 /// Deletes a task, if it is still in the version `expected`.

@@ -1,11 +1,14 @@
 //! Conflicts, looked at and decided.
 
+use edge::control::Answer::{Done, Failed};
+use edge::control::{Decision, Request};
+use edge::operator;
 use serde_json::{Value, json};
 use sync::merge;
 use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::{Kind, Party, Status};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
-use tests::desk::{Answer, DEVICE_HERE, Desk, REPLICAS, TASK_HERE};
+use tests::desk::{Answer, DEVICE_HERE, Desk, PEOPLE, REPLICAS, TASK_HERE};
 use uuid::Uuid;
 
 use super::{UNKNOWN, refused};
@@ -73,6 +76,48 @@ async fn conflicts_are_restored_and_dismissed() {
     assert_eq!(decide(&desk, &maria, &id, "restore").await.json()["status"], "restored", "a dismissal is not the end");
     let audited = desk.value("select group_concat(action || ':' || resource_type) from audit_logs where action in ('restore', 'conflict')").await;
     assert_eq!(audited, "restore:task,restore:task,restore:task,restore:task,conflict:conflict,restore:task");
+}
+
+#[tokio::test]
+async fn the_operator_of_the_box_decides_as_nobody_or_as_a_person_with_that_persons_rights() {
+    let desk = Desk::start().await;
+    let maria = desk.sign_in("maria").await;
+    let add = async |number| {
+        Conflict { register: "title".into(), value: json!(format!("Lost {number}")), row: TASK_HERE.into() }
+            .add(&desk, number)
+            .await
+    };
+    let operator = async |id: &str, decision, email: Option<&str>| {
+        let request = Request::DecideConflict { id: id.parse().unwrap(), decision, email: email.map(str::to_owned) };
+        let (answers, mut answered) = tokio::sync::mpsc::channel(1);
+        operator::perform(desk.app.clone(), request, answers).await;
+        answered.recv().await.expect("an answer")
+    };
+    let audited =
+        "select coalesce(user_id, 'nobody') || details from audit_logs where action in ('restore', 'conflict')
+        order by id desc";
+    let by_nobody = add(1).await;
+    assert_eq!(operator(&by_nobody, Decision::Restore, None).await, Done);
+    let (record, writer) = (desk.value(audited).await, "select json_extract(dots, '$.title[3]') from sync_rows");
+    assert!(record.starts_with("nobody") && record.contains(r#""by":"the operator of this box""#), "{record}");
+    assert_eq!(desk.value(writer).await, "null");
+
+    let by_maria = add(2).await;
+    assert_eq!(operator(&by_maria, Decision::Restore, Some("Maria@acme.example")).await, Done);
+    let record = desk.value(audited).await;
+    assert!(record.starts_with(PEOPLE[2].id) && !record.contains("operator"), "{record}");
+    assert_eq!(desk.value(writer).await, PEOPLE[2].id, "the write carries her name");
+
+    let dismissed = add(3).await;
+    assert_eq!(operator(&dismissed, Decision::Dismiss, None).await, Done);
+    let record = desk.value(audited).await;
+    assert_eq!(record, r#"nobody{"by":"the operator of this box","status":"dismissed"}"#);
+    for (email, why) in [("victor@acme.example", "viewer"), ("stranger@other.example", "nobody with an active")] {
+        let Failed(reason) = operator(&dismissed, Decision::Restore, Some(email)).await else { panic!("{email} may") };
+        assert!(reason.contains(why), "{reason}");
+    }
+    let path = format!("/sync/conflicts/{dismissed}");
+    assert_eq!(desk.ask(&maria, "GET", &path, None).await.json()["status"], "dismissed");
 }
 
 #[tokio::test]

@@ -80,19 +80,13 @@ async fn a_form_writes_only_what_was_changed() {
         "the site's time, and one line end"
     );
 
-    let late = "was_title=Check+the+boiler&title=Mine&was_status=open&status=blocked";
-    let clash = submit(&desk, &maria, &path, late).await;
-    assert_eq!(clash.status, 409, "somebody else has changed the title meanwhile");
-    assert!(clash.text.contains("name=\"title\" value=\"Mine\""), "what was typed stays");
-    assert!(clash.text.contains("name=\"was_title\" value=\"Check both boilers\""), "and the next try replaces theirs");
-    assert_eq!(
-        desk.value(&format!("select status from tasks where id = '{TASK_HERE}'")).await,
-        "open",
-        "nothing was written"
-    );
-
-    let wrong = submit(&desk, &maria, &path, "was_title=Check+both+boilers&title=+&was_status=open&status=open").await;
+    let old = base(&filled);
+    let blank = format!("base={old}&was_title=Check+the+boiler&title=+&was_priority=medium&priority=low");
+    let wrong = submit(&desk, &maria, &path, &blank).await;
     assert!(wrong.status == 422 && wrong.text.contains("Title: must not be blank"), "{}", wrong.text);
+    assert_eq!(base(&wrong), old, "the page is as old as before");
+    assert!(wrong.text.contains("name=\"was_title\" value=\"Check the boiler\""), "{}", wrong.text);
+    assert!(wrong.text.contains("<option value=\"low\" selected>"), "what was typed stays");
     let done = submit(&desk, &maria, &path, "was_status=open&status=done&back=list").await;
     assert_eq!((done.status, done.header("location")), (303, "/"), "one tap in the list leads back to it");
     assert_eq!(
@@ -112,6 +106,72 @@ async fn a_form_writes_only_what_was_changed() {
         submit(&desk, &maria, &format!("/devices/{DEVICE_HERE}"), "was_serial_number=SN-Boiler&serial_number=SN-Gate")
             .await;
     assert!(device.status == 409 && device.text.contains("Gate has it already"), "{}", device.text);
+}
+
+#[tokio::test]
+async fn two_people_on_old_pages_of_one_task_lose_nothing_and_know_of_each_other() {
+    let desk = Desk::start().await;
+    let (maria, adam) = (desk.sign_in("maria").await, desk.sign_in("adam").await);
+    let path = format!("/tasks/{TASK_HERE}");
+    desk.sql(&format!("update tasks set priority = 'low' where id = '{TASK_HERE}'")).await;
+    let old = base(&page(&desk, &maria, &path).await);
+    let first = format!("base={old}&was_title=Check+the+boiler&title=Boiler+1&was_priority=low&priority=high");
+    assert_eq!(submit(&desk, &adam, &path, &first).await.status, 303);
+    let second = format!("base={old}&was_title=Check+the+boiler&title=Boiler+2&was_description=&description=wet");
+    assert_eq!(submit(&desk, &maria, &path, &second).await.status, 303, "nobody is asked to type again");
+
+    let row = format!("select title || '|' || priority || '|' || description from tasks where id = '{TASK_HERE}'");
+    assert_eq!(desk.value(&row).await, "Boiler 2|high|wet");
+    let listed = desk.ask(&maria, "GET", "/sync/conflicts", None).await.json();
+    let items = listed["items"].as_array().expect("a list");
+    assert_eq!(items.len(), 1, "different columns meet without a conflict: {listed}");
+    let lost = &items[0];
+    assert_eq!(
+        (&lost["kind"], &lost["column"], &lost["status"]),
+        (&"edit_edit".into(), &"title".into(), &"open".into())
+    );
+    assert_eq!((&lost["loser"]["value"], &lost["loser"]["person"]), (&"Boiler 1".into(), &"adam Example".into()));
+    assert_eq!((&lost["winner"]["value"], &lost["winner"]["person"]), (&"Boiler 2".into(), &"maria Example".into()));
+    let dots = "select json_extract(c.loser, '$.dot[1]') < json_extract(c.winner, '$.dot[1]')
+        and json_extract(c.winner, '$.dot') = json_extract(r.dots, '$.title') and c.pending = 1
+        from sync_conflicts c join sync_rows r on r.tbl = c.tbl and r.row_id = c.row_id";
+    assert_eq!(desk.value(dots).await, "1", "both are writes of this replica, and the record waits for the hub");
+    assert!(page(&desk, &adam, &format!("{path}?saved")).await.text.contains("Two people wrote the same"));
+
+    let known = base(&page(&desk, &maria, &path).await);
+    let third = format!("base={known}&was_title=Boiler+2&title=Boiler+3");
+    assert_eq!(submit(&desk, &maria, &path, &third).await.status, 303);
+    assert_eq!(desk.value("select count(*) from sync_conflicts").await, "1", "what was seen is overwritten");
+    let id = lost["id"].as_str().expect("an id");
+    let restored = desk.ask(&maria, "POST", &format!("/sync/conflicts/{id}/restore"), None).await;
+    assert_eq!(restored.status, 200, "{}", restored.text);
+    assert!(desk.value(&row).await.starts_with("Boiler 1|"));
+}
+
+#[tokio::test]
+async fn a_form_sent_after_its_task_was_deleted_brings_it_back_with_what_was_typed() {
+    let desk = Desk::start().await;
+    let (maria, adam) = (desk.sign_in("maria").await, desk.sign_in("adam").await);
+    let path = format!("/tasks/{TASK_HERE}");
+    desk.sql(&format!("update tasks set priority = 'low', device_id = '{DEVICE_HERE}' where id = '{TASK_HERE}'")).await;
+    let old = base(&page(&desk, &maria, &path).await);
+    desk.sql(&format!("delete from devices where id = '{DEVICE_HERE}'")).await;
+    assert_eq!(desk.ask(&adam, "DELETE", &format!("/tasks/{TASK_HERE}"), None).await.status, 204);
+    let nothing = format!("base={old}&was_title=Check+the+boiler&title=Check+the+boiler");
+    assert_eq!(submit(&desk, &maria, &path, &nothing).await.status, 404, "nothing was typed, so nothing comes back");
+    let blank = submit(&desk, &maria, &path, &format!("base={old}&was_title=a&title=+&description=wet")).await;
+    assert!(blank.status == 422 && blank.text.contains(">wet</textarea>"), "{}", blank.text);
+    let typed = format!("base={old}&was_title=Check+the+boiler&title=It+leaks");
+    assert_eq!(submit(&desk, &maria, &path, &typed).await.status, 303);
+    let row = format!("select title || priority || (device_id is null) from tasks where id = '{TASK_HERE}'");
+    assert_eq!(desk.value(&row).await, "It leakslow1");
+    let lost = desk.ask(&maria, "GET", "/sync/conflicts", None).await.json()["items"].clone();
+    assert_eq!((lost.as_array().map(Vec::len), &lost[0]["kind"]), (Some(1), &"edit_delete".into()), "{lost}");
+    assert_eq!(
+        (&lost[0]["loser"]["person"], &lost[0]["winner"]["person"]),
+        (&"adam Example".into(), &"maria Example".into())
+    );
+    assert_eq!(submit(&desk, &maria, "/tasks/00000000-0000-4000-8000-00000000dead", &typed).await.status, 404);
 }
 
 #[tokio::test]
@@ -135,12 +195,22 @@ async fn forms_of_other_sites_and_people_without_rights_change_nothing() {
         let path = format!("/tasks/{id}");
         let shown = page(&desk, token, &path).await;
         assert!(shown.text.contains("<fieldset disabled>") && !shown.text.contains(">Save<"), "{}", shown.text);
-        assert_eq!(submit(&desk, token, &path, "was_title=a&title=b").await.status, 409, "not what it was filled with");
+        assert_eq!(submit(&desk, token, &path, "was_title=a&title=b").await.status, 403);
         assert_eq!(submit(&desk, token, &path, "was_status=open&status=done").await.status, 403);
     }
     assert_eq!(desk.value("select seq from sync_self").await, before, "no row was written");
     let nothing = page(&desk, &maria, "/nothing").await;
     assert!(nothing.status == 404 && nothing.header("content-type").starts_with("text/html"), "a page for people");
+}
+
+/// What a page says that it had seen of its row, ready to be sent.
+#[track_caller]
+fn base(page: &Answer) -> String {
+    let field = page.text.split_once("name=\"base\" value=\"").expect("a form says what it had seen").1;
+    let value = field.split_once('"').expect("an attribute ends").0;
+    let text = value.replace("&quot;", "\"").replace("&#34;", "\"");
+    let encode = |c: char| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
+    text.chars().map(encode).collect()
 }
 
 async fn page(desk: &Desk, token: &str, path: &str) -> Answer {

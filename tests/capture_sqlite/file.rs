@@ -7,7 +7,7 @@ use sync::catalog::{Column, Kind, TABLES};
 use sync::merge::ids::PersonId;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::{capture, open, open_in_memory, open_reader, schema};
-use tests::mirror::TempDir;
+use tests::mirror::{TempDir, open_when_free};
 
 fn one<T: rusqlite::types::FromSql>(connection: &Connection, query: &str) -> T {
     connection.query_row(query, [], |row| row.get(0)).unwrap()
@@ -33,7 +33,7 @@ fn a_second_writer_is_told_who_is_in_the_way_and_a_reader_is_not() {
     assert_eq!(one::<i64>(&reader, "select count(*) from tasks"), 0);
     assert!(reader.execute("delete from sync_self", []).is_err());
     drop(first);
-    open(&path).unwrap();
+    open_when_free(&path).unwrap();
 }
 
 /// POSIX locks belong to a process: closing any descriptor of the file would drop those that SQLite holds. A plain client
@@ -107,7 +107,7 @@ fn an_empty_file_becomes_ours() {
     let path = dir.path().join("edge.db");
     std::fs::write(&path, "").unwrap();
     drop(open(&path).unwrap());
-    drop(open(&path).unwrap());
+    drop(open_when_free(&path).unwrap());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_newer_file_is_refused_and_keeps_its_triggers() {
         from refinery_schema_history order by version desc limit 1; drop trigger sync_tasks_insert";
     store.connection().execute_batch(later).unwrap();
     drop(store);
-    let error = open(&path).unwrap_err();
+    let error = open_when_free(&path).unwrap_err();
     assert!(matches!(error, StoreError::Newer { file, program, .. } if file == program + 1), "{error}");
     assert_eq!(schema::installed(&open_reader(&path).unwrap()).unwrap().len(), capture::triggers().len() - 1);
 }
@@ -148,7 +148,7 @@ fn triggers_that_were_dropped_or_changed_come_back() {
         create trigger sync_of_old after update on sites begin select 1; end;
         update sync_self set applying = 1, actor = '00000000-0000-4000-8000-000000000000'";
     Connection::open(&path).unwrap().execute_batch(damage).unwrap();
-    let store = open(&path).unwrap();
+    let store = open_when_free(&path).unwrap();
     assert_eq!(schema::installed(store.connection()).unwrap(), capture::triggers());
     assert_eq!(one::<String>(store.connection(), "select schema_fingerprint from sync_self"), capture::fingerprint());
     assert_eq!(one::<i64>(store.connection(), "select applying from sync_self where actor is null"), 0);
@@ -160,7 +160,7 @@ fn an_undamaged_file_is_opened_without_a_write() {
     let path = dir.path().join("edge.db");
     drop(open(&path).unwrap());
     let before = std::fs::read(&path).unwrap();
-    drop(open(&path).unwrap());
+    drop(open_when_free(&path).unwrap());
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -61,6 +61,73 @@ fn audit_records_only_grow_and_wait_in_the_outbox() {
 }
 
 #[test]
+fn what_is_no_text_is_refused_and_whatever_is_text_passes() {
+    let broken = [
+        "char(0)",
+        "'a' || char(0) || 'b'",
+        "cast(x'4bfc636865' as text)",
+        "cast(x'3231b043' as text)",
+        "cast(x'fffe' as text)",
+        "cast(x'61e282' as text)",
+        "'Küche 21°C' || cast(x'80' as text)",
+    ];
+    let sound = [
+        "'Küche 21°C, 5 µm'",
+        "'ключ 鍵 🔑'",
+        "char(65533)",
+        "char(65534) || 'a' || char(65535)",
+        "char(128) || char(191) || char(1)",
+        "''",
+    ];
+    for client in [Client::Program { recursive: false }, Client::Linked { recursive: false }] {
+        let mirror = Mirror::new();
+        let all = |text: &str| {
+            format!(
+                "update tasks set title = {text} where id = '$a'; update tasks set description = {text};
+                 insert into tasks (title) values ({text}); insert or ignore into devices (site_id, name, type) values ('$s', {text}, 'meter');
+                 update or ignore sites set address = {text}; replace into tasks (id, title) values ('$b', {text});
+                 update tasks set metadata = '{{\"k\":\"' || {text} || '\"}}' where id = '$a';"
+            )
+        };
+        for text in broken {
+            let errors = mirror.run(client, &all(text));
+            assert!(
+                errors.len() == 7 && errors.iter().all(|error| error.contains("takes no text")),
+                "{text}: {errors:#?}"
+            );
+            assert_eq!(mirror.pending(), "", "{text}");
+        }
+        for text in sound {
+            let errors = mirror.run(client, &all(text).replace("update tasks set metadata", "select 1; --"));
+            assert_eq!(errors, Vec::<String>::new(), "{client:?} {text}");
+        }
+    }
+    // What came here in another way is not in the way of mending it.
+    let mirror = Mirror::new();
+    mirror.connection().execute_batch("update sync_self set applying = 1; update tasks set title = cast(x'fffe' as text), description = title; update tasks set description = title; update sync_self set applying = 0").unwrap();
+    assert_eq!(
+        mirror.run(CLIENTS[0], "update tasks set title = 'mended'; update tasks set description = null;"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_row_of_another_tenant_is_refused() {
+    check(
+        "insert into tasks (id, tenant_id, title) values ('$m', '$x', 'theirs');
+         update sites set tenant_id = '$x'; update or ignore devices set tenant_id = '$x', name = 'x';
+         insert or replace into tasks (id, tenant_id, title) values ('$a', '$x', 'theirs');
+         insert into tasks (id, tenant_id, title) values ('$m', '$t', 'ours');",
+        &["tasks.tenant_id is not the tenant", "sites.tenant_id is", "devices.tenant_id is", "tasks.tenant_id is"],
+        "tasks m: {5.1} 5.1 *; base {}",
+    );
+    let mirror = Mirror::new();
+    mirror.connection().execute_batch("update sync_self set tenant_id = null").unwrap();
+    let before = "insert into sites (tenant_id, name) values ('$x', 'made before anybody knew the tenant');";
+    assert_eq!(mirror.run(CLIENTS[0], before), Vec::<String>::new());
+}
+
+#[test]
 fn checks_bind_plain_clients() {
     let refused = [
         "insert into tasks (id, title) values ('ABCDEF00-0000-4000-8000-000000000000', 'x');",

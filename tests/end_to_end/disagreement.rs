@@ -207,6 +207,58 @@ async fn a_task_deleted_at_two_places_is_gone_without_a_conflict() {
 }
 
 #[tokio::test]
+async fn two_people_on_old_pages_at_one_site_are_a_conflict_that_every_site_and_the_centre_list_alike() {
+    let task = id(1);
+    let world = apart(&task).await;
+    let (here, there) = (world.edge(0), world.edge(1));
+    let old = here.sqlite(&format!("select vv from sync_rows where row_id = '{task}'")).await;
+    let (first, second) = (here.api().await, here.api_of("manager@acme-corp.com").await);
+    for (person, title) in [(first, "by the admin"), (&second, "by the manager")] {
+        let form = [("base", old.as_str()), ("was_title", "first"), ("title", title)];
+        let saved = person.submit(&format!("/tasks/{task}"), &form).await;
+        assert_eq!(saved.status, 200, "{saved}");
+    }
+    heal(&world);
+    world.assert_equal_dumps().await;
+    until_task(there, &task, "title", "by the manager").await;
+    let listed = until_conflicts(there, &task, 1).await;
+    assert_eq!(listed, until_conflicts(here, &task, 1).await);
+    let lost = &listed[0];
+    assert_eq!(
+        (&lost["kind"], &lost["column"], &lost["status"]),
+        (&json!("edit_edit"), &json!("title"), &json!("open"))
+    );
+    assert_eq!((&lost["loser"]["value"], &lost["loser"]["person"]), (&json!("by the admin"), &json!("Grace Okafor")));
+    assert_eq!(
+        (&lost["winner"]["value"], &lost["winner"]["person"]),
+        (&json!("by the manager"), &json!("Daniel Reyes"))
+    );
+    let open = world.sql("select id from sync.open_conflicts").await;
+    assert_eq!(Some(open.as_str()), lost["id"].as_str());
+    let refused = world.sql("select count(*) from sync.quarantine").await;
+    assert_eq!(refused, "0", "the hub takes a conflict between two writes of one replica");
+}
+
+#[tokio::test]
+async fn a_page_sent_after_its_task_was_deleted_at_the_same_site_keeps_the_task_everywhere() {
+    let task = id(1);
+    let world = apart(&task).await;
+    let here = world.edge(0);
+    let old = here.sqlite(&format!("select vv from sync_rows where row_id = '{task}'")).await;
+    here.api().await.delete(&format!("/tasks/{task}")).await.expect(204);
+    let form = [("base", old.as_str()), ("was_title", "first"), ("title", "still needed")];
+    let saved = here.api().await.submit(&format!("/tasks/{task}"), &form).await;
+    assert_eq!(saved.status, 200, "{saved}");
+    heal(&world);
+    world.assert_equal_dumps().await;
+    for edge in world.edges() {
+        until_task(edge, &task, "title", "still needed").await;
+        let listed = until_conflicts(edge, &task, 1).await;
+        assert_eq!((&listed[0]["kind"], &listed[0]["status"]), (&json!("edit_delete"), &json!("open")));
+    }
+}
+
+#[tokio::test]
 async fn an_if_match_of_an_old_version_is_answered_with_the_present_row() {
     let task = id(1);
     let world = Deployment::start(&[HEADQUARTERS]).await;

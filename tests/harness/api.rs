@@ -94,6 +94,24 @@ impl Api {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
+    /// Sends a form of a page to its path, as the page itself would, and returns the page that it leads to.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn submit(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let request = self.client.post(format!("{}{path}", self.base)).header("origin", &self.base);
+        let mut request = request.header("content-type", "application/x-www-form-urlencoded").body(body.join("&"));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap_or_else(|error| panic!("POST {path}: {error:?}"));
+        let (request, status) = (format!("POST {path} {form:?}"), answer.status().as_u16());
+        let text = answer.text().await.unwrap_or_else(|error| panic!("POST {path}: {error:?}"));
+        Answer { request, status, etag: None, media_type: None, text }
+    }
+
     /// Any request.
     ///
     /// # Panics

@@ -14,6 +14,8 @@ use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Batch, Connection};
 use serde_json::Value;
 use sync::catalog::{Direction, TABLES, Table};
+use sync::sqlite::Store;
+use sync::sqlite::error::StoreError;
 
 /// The replica id of the file under test.
 pub const REPLICA: u64 = 5;
@@ -70,6 +72,17 @@ impl Default for TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens a file that nobody else uses for long: a program that a test of another thread is just starting holds copies of
+/// all open files until it runs, the lock among them.
+pub fn open_when_free(path: &Path) -> Result<Store, StoreError> {
+    loop {
+        match sync::sqlite::open(path) {
+            Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+            opened => return opened,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::resource::Resource;
 use super::row::RowJson;
 use crate::action::{self, Act};
 use crate::draft::Draft;
+use crate::edits::Known;
 use crate::refusal::{Mistake, Refusal};
 use crate::sessions::Visitor;
 
@@ -95,7 +96,8 @@ fn one(
     }
     let draft = row(&mut operation, resource, earlier)?;
     operation.finish()?;
-    (resource.change)(tx, act, id, draft, expected).map(Some).map_err(|refusal| refusal.below("row"))
+    let known = expected.map_or(Known::Any, Known::Version);
+    (resource.change)(tx, act, id, draft, known).map(Some).map_err(|refusal| refusal.below("row"))
 }
 
 fn row(operation: &mut Fields, resource: &Resource, earlier: &[Option<Record>]) -> Result<Draft, Refusal> {

@@ -24,7 +24,7 @@ use super::row::{Selection, answer, answer_unless_known, expected_version};
 use super::visitor::Id;
 use crate::action::{self, Act};
 use crate::draft::Draft;
-use crate::edits;
+use crate::edits::{self, Known};
 use crate::refusal::Refusal;
 use crate::sessions::Visitor;
 
@@ -48,7 +48,7 @@ pub(super) struct Resource {
     pub(super) delete: fn(&Transaction<'_>, &Act, Uuid, Option<&str>) -> Result<(), Refusal>,
 }
 
-type Change = fn(&Transaction<'_>, &Act, Uuid, Draft, Option<&str>) -> Result<Record, Refusal>;
+type Change = fn(&Transaction<'_>, &Act, Uuid, Draft, Known<'_>) -> Result<Record, Refusal>;
 
 /// The rows that pass a list's filters: a page of them in an order, after some keys, of a number of rows at most.
 pub(super) type Found =
@@ -122,7 +122,10 @@ async fn change(
 ) -> Result<Response, Error> {
     let draft = fields.into_draft((resource.table)(), resource.writable)?;
     let expected = expected_version(&headers);
-    let change = move |tx: &Transaction<'_>, act: &Act| (resource.change)(tx, act, id, draft, expected.as_deref());
+    let change = move |tx: &Transaction<'_>, act: &Act| {
+        let known = expected.as_deref().map_or(Known::Any, Known::Version);
+        (resource.change)(tx, act, id, draft, known)
+    };
     let record = action::perform(&server.app, visitor.person.id, change).await?;
     Ok(answer(StatusCode::OK, &record))
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::error::CliError;
 use super::{Options, answers, runtime};
-use crate::control::Request;
+use crate::control::{Decision, Request};
 use crate::data_dir::DataDir;
 use crate::{api, conflicts};
 
@@ -15,7 +15,7 @@ const LIST_MAX: u32 = 10_000;
 /// Shows the writes that lost to others, and decides about them.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  edge conflicts list\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11"
+    after_help = "Example:\n  edge conflicts list\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11 --email operator@acme-corp.com"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -35,17 +35,22 @@ enum Action {
         json: bool,
     },
     /// Writes the losing value again
-    #[command(after_help = "Example:\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11")]
-    Restore {
-        /// The conflict's id
-        id: Uuid,
-    },
+    #[command(
+        after_help = "Example:\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11 --email ada@acme-corp.com"
+    )]
+    Restore(Chosen),
     /// Leaves the winning value
     #[command(after_help = "Example:\n  edge conflicts dismiss 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11")]
-    Dismiss {
-        /// The conflict's id
-        id: Uuid,
-    },
+    Dismiss(Chosen),
+}
+
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// The conflict's id
+    id: Uuid,
+    /// The person who decides, by e-mail address; without one, the operator of the box, who is nobody of the tenant
+    #[arg(long)]
+    email: Option<String>,
 }
 
 /// Runs the command.
@@ -53,12 +58,18 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
     let config = options.load()?;
     let (request, done) = match arguments.action {
         Action::List { all, json } => return list(&DataDir::new(&config.data), all, json),
-        Action::Restore { id } => (Request::RestoreConflict(id), "restored"),
-        Action::Dismiss { id } => (Request::DismissConflict(id), "dismissed"),
+        Action::Restore(chosen) => (chosen.request(Decision::Restore), "restored"),
+        Action::Dismiss(chosen) => (chosen.request(Decision::Dismiss), "dismissed"),
     };
     runtime()?.block_on(answers::ask(config, request, |_| {}))?;
     println!("{done}");
     Ok(())
+}
+
+impl Chosen {
+    fn request(self, decision: Decision) -> Request {
+        Request::DecideConflict { id: self.id, decision, email: self.email }
+    }
 }
 
 fn list(data: &DataDir, all: bool, json: bool) -> Result<(), CliError> {

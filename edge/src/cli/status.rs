@@ -24,14 +24,72 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
         println!("{status}");
         return Ok(());
     }
-    for (name, value) in status.as_object().into_iter().flatten() {
-        let value = match value {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => text.clone(),
-            Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
-            other => other.to_string(),
-        };
-        println!("{:<22}{value}", name.replace('_', " "));
+    for (label, words) in lines(&status) {
+        println!("{label:<16}{words}");
     }
     Ok(())
+}
+
+/// What a person reads, the most urgent first.
+fn lines(status: &Value) -> Vec<(&'static str, String)> {
+    let text = |name: &str| status[name].as_str().map(str::to_owned);
+    let count = |name: &str, none: &str, one: &str, several: &str| match status[name].as_u64().unwrap_or_default() {
+        0 => none.to_owned(),
+        1 => format!("1 {one}"),
+        count => format!("{count} {several}"),
+    };
+    let clock = match status["hub_time_offset_ms"].as_i64() {
+        None => "not compared with the hub's yet".to_owned(),
+        Some(0) => "like the hub's".to_owned(),
+        Some(ahead) if ahead < 0 => format!("{} ms ahead of the hub's", ahead.unsigned_abs()),
+        Some(behind) => format!("{behind} ms behind the hub's"),
+    };
+    let in_sync = if status["in_sync"].as_bool() == Some(true) { "yes" } else { "no" };
+    let mut lines = vec![
+        ("State", text("state").unwrap_or_default().replace('_', " ")),
+        ("In sync", in_sync.to_owned()),
+        ("Waiting", count("pending", "nothing", "row to be sent", "rows to be sent")),
+        ("Last exchange", text("last_exchange_at").unwrap_or_else(|| "never".to_owned())),
+        ("Conflicts", count("conflicts_open", "none", "open: edge conflicts list", "open: edge conflicts list")),
+        ("Refused", count("quarantined", "nothing", "row", "rows")),
+    ];
+    lines.extend(text("last_error").map(|error| ("Last error", error)));
+    lines.push(("Clock", clock));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_the_most_urgent_first() {
+        let read = |status: Value| lines(&status).into_iter().map(|(label, words)| format!("{label}: {words}"));
+        let troubled = serde_json::json!({"conflicts_open": 2, "hub_time_offset_ms": -40, "in_sync": false,
+            "last_error": "no route to host", "last_exchange_at": "2026-01-01T00:00:00.000000Z", "pending": 1,
+            "quarantined": 1, "state": "upgrade_hub"});
+        let expected = [
+            "State: upgrade hub",
+            "In sync: no",
+            "Waiting: 1 row to be sent",
+            "Last exchange: 2026-01-01T00:00:00.000000Z",
+            "Conflicts: 2 open: edge conflicts list",
+            "Refused: 1 row",
+            "Last error: no route to host",
+            "Clock: 40 ms ahead of the hub's",
+        ];
+        assert_eq!(read(troubled).collect::<Vec<_>>(), expected);
+        let new = serde_json::json!({"conflicts_open": 0, "hub_time_offset_ms": null, "in_sync": false,
+            "last_error": null, "last_exchange_at": null, "pending": 0, "quarantined": 0, "state": "unenrolled"});
+        let expected = [
+            "State: unenrolled",
+            "In sync: no",
+            "Waiting: nothing",
+            "Last exchange: never",
+            "Conflicts: none",
+            "Refused: nothing",
+            "Clock: not compared with the hub's yet",
+        ];
+        assert_eq!(read(new).collect::<Vec<_>>(), expected);
+    }
 }

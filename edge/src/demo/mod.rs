@@ -122,6 +122,9 @@ pub enum DemoError {
         /// The names that there are.
         known: String,
     },
+    /// There is no link in the demo.
+    #[error("this demo is one edge alone, which has no link: for one with links, install PostgreSQL and start it anew")]
+    NoLinks,
     /// A part of the demo failed.
     #[error("{name} failed: {reason}")]
     Part {
@@ -140,8 +143,18 @@ pub fn run(arguments: Arguments) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DemoError::Program)?;
     match arguments.switch {
         None => runtime.block_on(show(arguments)),
-        Some(Switch::Cut(Line { edge, dir })) => runtime.block_on(switch::ask(dir.as_deref(), &Request::Cut(edge))),
-        Some(Switch::Heal(Line { edge, dir })) => runtime.block_on(switch::ask(dir.as_deref(), &Request::Heal(edge))),
+        Some(Switch::Cut(line)) => {
+            runtime.block_on(switch::ask(line.dir.as_deref(), &Request::Cut(line.edge.clone())))?;
+            let Line { edge, dir } = line;
+            let dir = dir.map(|dir| format!(" --dir {}", dir.display())).unwrap_or_default();
+            println!("{edge} is cut off from the centre; mend it with: edge demo heal {edge}{dir}");
+            Ok(())
+        }
+        Some(Switch::Heal(Line { edge, dir })) => {
+            runtime.block_on(switch::ask(dir.as_deref(), &Request::Heal(edge.clone())))?;
+            println!("{edge} is connected to the centre again");
+            Ok(())
+        }
     }
 }
 

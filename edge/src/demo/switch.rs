@@ -45,6 +45,7 @@ pub(super) async fn ask(directory: Option<&Path>, request: &Request) -> Result<(
     stream.read_line(&mut answer).await.map_err(failed)?;
     match serde_json::from_str(&answer).map_err(|error| failed(error.into()))? {
         Answer::Done => Ok(()),
+        Answer::Unknown(known) if known.is_empty() => Err(DemoError::NoLinks),
         Answer::Unknown(known) => {
             let (Request::Cut(edge) | Request::Heal(edge)) = request;
             Err(DemoError::UnknownEdge { edge: edge.clone(), known: known.join(", ") })

@@ -9,6 +9,7 @@ use rusqlite::{Connection, Transaction};
 use sync::merge::conflict::{Kind, Status};
 use sync::merge::ids::RowId;
 use sync::merge::value::Value;
+use sync::sqlite::error::StoreError;
 use sync::sqlite::{people, records};
 use uuid::Uuid;
 
@@ -54,6 +55,11 @@ struct SideCard {
     with: Vec<(String, String)>,
     who: String,
     at: String,
+}
+
+/// Whether nobody has decided about something that lost to what a row holds.
+pub(super) fn is_open(tx: &Connection, row: RowId) -> Result<bool, StoreError> {
+    Ok(!sync::sqlite::conflicts::ids(tx, &["open".to_owned()], Some(row.0), None, 1)?.is_empty())
 }
 
 /// What to do, from the path.

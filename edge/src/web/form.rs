@@ -4,6 +4,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use sync::catalog::{Column, Kind, Table};
 use sync::merge::value::Value;
+use sync::merge::vector::Vector;
+use sync::sqlite::collisions;
 use sync::sqlite::records::Record;
 use sync::wire::canonical;
 use uuid::Uuid;
@@ -26,6 +28,8 @@ pub(super) struct RowForm {
     fields: Vec<Field>,
     /// The version that it was filled with.
     pub(super) version: String,
+    /// What its row had seen when it was filled.
+    pub(super) base: String,
 }
 
 #[derive(Clone, Debug)]
@@ -86,13 +90,11 @@ impl Submitted {
         Ok(draft)
     }
 
-    /// The columns that a person changed and that somebody else has changed to something else since.
-    pub(super) fn clashes(&self, record: &Record, columns: &[&'static str], clock: SiteClock) -> Vec<&'static str> {
-        let clash = |name: &&'static str| {
-            let current = text(record, name, clock);
-            self.changed(name).is_some_and(|now| current != self.was(name) && current != now)
-        };
-        columns.iter().copied().filter(clash).collect()
+    /// What the page had seen of its row; `None` when it does not say, and then it means the row however it is.
+    pub(super) fn past(&self) -> Result<Option<Vector>, Refusal> {
+        let Some(base) = self.find("base").filter(|base| !base.is_empty()) else { return Ok(None) };
+        let unreadable = || Refusal::invalid("base", Mistake::Value, "this page was not made here: load it again");
+        collisions::past(base).map(Some).ok_or_else(unreadable)
     }
 }
 
@@ -100,7 +102,7 @@ impl RowForm {
     /// An empty form.
     pub(super) fn empty(columns: &[&'static str]) -> Self {
         let field = |name: &&'static str| Field { name, was: String::new(), now: String::new() };
-        Self { fields: columns.iter().map(field).collect(), version: String::new() }
+        Self { fields: columns.iter().map(field).collect(), ..Self::default() }
     }
 
     /// A form filled with a row.
@@ -109,17 +111,21 @@ impl RowForm {
             let text = text(record, name, clock);
             Field { name, was: text.clone(), now: text }
         };
-        Self { fields: columns.iter().map(field).collect(), version: record.version.clone() }
+        let (version, base) = (record.version.clone(), record.base.clone());
+        Self { fields: columns.iter().map(field).collect(), version, base }
     }
 
-    /// The same form with what a person has typed, so that nothing of it is lost.
+    /// The same form as a person sent it, so that nothing they typed is lost, and as old as the page that they typed it
+    /// on: what has happened since is still unseen.
     pub(super) fn with(mut self, submitted: &Submitted) -> Self {
         for field in &mut self.fields {
-            if let Some(now) = submitted.find(field.name)
-                && (field.was.is_empty() || submitted.changed(field.name).is_some())
-            {
+            if let Some(now) = submitted.find(field.name) {
                 now.clone_into(&mut field.now);
+                submitted.was(field.name).clone_into(&mut field.was);
             }
+        }
+        if let Some(base) = submitted.find("base") {
+            base.clone_into(&mut self.base);
         }
         self
     }

@@ -12,6 +12,7 @@ use sync::sqlite::people;
 use sync::sqlite::records::Record;
 use uuid::Uuid;
 
+use super::conflicts::is_open;
 use super::form::{RowForm, Submitted};
 use super::page::{Asked, Frame, Guest, PageError, render};
 use super::tasks::{Card, card};
@@ -21,7 +22,7 @@ use crate::api::Server;
 use crate::api::error::Error;
 use crate::api::visitor::Id;
 use crate::draft::Draft;
-use crate::edits;
+use crate::edits::{self, Known};
 use crate::people::{Person, Role};
 use crate::refusal::Refusal;
 use crate::sessions::Visitor;
@@ -40,6 +41,8 @@ struct TaskPage {
     form: RowForm,
     notice: String,
     saved: bool,
+    /// Whether something else than what it shows was written, and nobody has decided.
+    collided: bool,
     statuses: Vec<Choice>,
     priorities: Vec<Choice>,
     devices: Vec<Choice>,
@@ -49,11 +52,15 @@ struct TaskPage {
     updated: String,
 }
 
-/// What a form came to.
-enum Outcome {
-    Saved,
-    /// Somebody else changed the same columns meanwhile.
-    Clash(Vec<&'static str>),
+/// Which task a page is about.
+#[derive(Clone, Copy)]
+enum Subject {
+    /// One that is being made.
+    New,
+    /// One that lives.
+    Living(Uuid),
+    /// One that may have been deleted while its page was open.
+    Sent(Uuid),
 }
 
 pub(super) async fn show(
@@ -62,7 +69,7 @@ pub(super) async fn show(
     Id(id): Id,
     asked: Asked,
 ) -> Result<Response, PageError> {
-    let mut page = page(&server, &guest, Some(id)).await?;
+    let mut page = page(&server, &guest, Subject::Living(id)).await?;
     page.saved = asked.has("saved");
     Ok(render(StatusCode::OK, &page))
 }
@@ -71,7 +78,7 @@ pub(super) async fn show_new(State(server): State<Server>, guest: Guest, asked: 
     if guest.0.person.role < Role::Member {
         return Err(Error::from(guest.0.person.not_theirs("task")).into());
     }
-    let mut page = page(&server, &guest, None).await?;
+    let mut page = page(&server, &guest, Subject::New).await?;
     page.form.set("device_id", asked.get("device"));
     Ok(render(StatusCode::OK, &page))
 }
@@ -82,20 +89,15 @@ pub(super) async fn submit(
     Id(id): Id,
     form: Submitted,
 ) -> Result<Response, PageError> {
-    let page = page(&server, &guest, Some(id)).await?;
+    let page = page(&server, &guest, Subject::Sent(id)).await?;
     let (clock, sent) = (page.frame.clock, form.clone());
     let work = move |tx: &Transaction<'_>, act: &Act| {
-        let record = edits::find(tx, table(), act.tenant, id)?;
-        let clashes = sent.clashes(&record, COLUMNS, clock);
-        if !clashes.is_empty() {
-            return Ok(Outcome::Clash(clashes));
-        }
-        actions::change(tx, act, id, sent.draft(table(), COLUMNS, clock)?, None)?;
-        Ok(Outcome::Saved)
+        let past = sent.past()?;
+        let known = past.as_ref().map_or(Known::Any, Known::Page);
+        actions::change(tx, act, id, sent.draft(table(), COLUMNS, clock)?, known)
     };
     match action::perform(&server.app, guest.0.person.id, work).await {
-        Ok(Outcome::Saved) => Ok(Redirect::to(&after(&form, id)).into_response()),
-        Ok(Outcome::Clash(columns)) => Ok(again(page, &form, StatusCode::CONFLICT, words::clash(&columns))),
+        Ok(_) => Ok(Redirect::to(&after(&form, id)).into_response()),
         Err(Refusal::Invalid { field, reason, .. }) => {
             let notice = format!("{}: {reason}.", words::column(&field));
             Ok(again(page, &form, StatusCode::UNPROCESSABLE_ENTITY, notice))
@@ -105,7 +107,7 @@ pub(super) async fn submit(
 }
 
 pub(super) async fn create(State(server): State<Server>, guest: Guest, form: Submitted) -> Result<Response, PageError> {
-    let page = page(&server, &guest, None).await?;
+    let page = page(&server, &guest, Subject::New).await?;
     let (clock, sent) = (page.frame.clock, form.clone());
     let work = move |tx: &Transaction<'_>, act: &Act| {
         let mut draft = sent.draft(table(), COLUMNS, clock)?;
@@ -153,21 +155,27 @@ fn again(mut page: TaskPage, form: &Submitted, status: StatusCode, notice: Strin
     render(status, &page)
 }
 
-async fn page(server: &Server, guest: &Guest, id: Option<Uuid>) -> Result<TaskPage, PageError> {
+async fn page(server: &Server, guest: &Guest, subject: Subject) -> Result<TaskPage, PageError> {
     let frame = Frame::new(server, guest, "Task", "tasks").await?;
     let (clock, now_ms, visitor) = (frame.clock, frame.now_ms, guest.0.clone());
     let read = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
-        let record = id.map(|id| edits::find(tx, table(), visitor.tenant, id)).transpose()?;
+        let tenant = visitor.tenant;
+        let record = match subject {
+            Subject::New => None,
+            Subject::Living(id) => Some(edits::find(tx, table(), tenant, id)?),
+            Subject::Sent(id) => Some(edits::find_or_last(tx, table(), tenant, id)?),
+        };
         let person = &visitor.person;
         let card = record.as_ref().map(|record| card(tx, person, record, clock, now_ms)).transpose()?;
         Ok((
             device_choices(tx, &visitor, record.as_ref())?,
             people_choices(tx, &visitor, record.as_ref())?,
+            record.as_ref().map_or(Ok(false), |record| is_open(tx, record.id))?,
             record,
             card,
         ))
     };
-    let (devices, people, record, card) = server.app.db.snapshot(read).await?;
+    let (devices, people, collided, record, card) = server.app.db.snapshot(read).await?;
     let form = match &record {
         Some(record) => RowForm::of(record, COLUMNS, clock),
         None => new_form(&guest.0.person),
@@ -184,6 +192,7 @@ async fn page(server: &Server, guest: &Guest, id: Option<Uuid>) -> Result<TaskPa
         form,
         notice: String::new(),
         saved: false,
+        collided,
         devices,
         people,
     })

@@ -55,6 +55,8 @@ pub(super) struct Card {
     pub(super) device: String,
     pub(super) site: String,
     pub(super) person: String,
+    /// What has been seen of it.
+    pub(super) base: String,
     pub(super) state: &'static str,
     pub(super) state_label: String,
     /// Whether the person may change it.
@@ -123,6 +125,7 @@ pub(super) fn card(
     };
     Ok(Card {
         id: record.id.0,
+        base: record.base.clone(),
         title: owned("title"),
         status_label: words::label(&status),
         priority_label: words::label(&priority),

@@ -38,16 +38,6 @@ pub(super) fn column(name: &str) -> String {
     }
 }
 
-/// What to tell somebody whose columns somebody else has changed meanwhile.
-pub(super) fn clash(columns: &[&str]) -> String {
-    let names: Vec<String> = columns.iter().map(|name| column(name)).collect();
-    let names = names.join(", ");
-    format!(
-        "While you were typing, somebody else changed: {names}. Yours is below and not saved yet. Save again to replace \
-         theirs."
-    )
-}
-
 /// The labels of a column, in their order.
 pub(super) fn choices(column: Option<&'static Column>) -> Vec<Choice> {
     let labels = match column.map(|column| column.kind) {

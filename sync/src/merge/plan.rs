@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::clock::{Dot, Hlc};
 use super::conflict::{Conflict, Kind, Party, Status};
 use super::ids::{ReplicaId, RowId, TableId};
-use super::resolve::{Quiet, merge};
+use super::resolve::{Merged, Quiet, merge};
 use super::value::{Register, Value, Values};
 use super::vector::Vector;
 use super::version::{Dots, Row, Version};
@@ -194,6 +194,45 @@ fn complete(known: &Row, push: &Push, own: &[ReplicaId]) -> Result<Row, Forgery>
 fn registers<'a>(known: &'a Row, push: &'a Push) -> BTreeSet<&'a Register> {
     let ours = known.values.keys().chain(known.version.dots.named.keys());
     ours.chain(push.values.keys()).chain(push.version.dots.named.keys()).collect()
+}
+
+/// A write of this replica by somebody who decided about an older state of the row: their page was filled before
+/// somebody else wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Late {
+    /// The write. Its stamp is later than the row's, like that of every write.
+    pub dot: Dot,
+    /// What its writer had seen of the row.
+    pub past: Vector,
+    /// What it wrote; `None` for a JSON key that it removed.
+    pub values: BTreeMap<Register, Option<Value>>,
+}
+
+/// No hub gives a replica this id. It stands for the page of a [`Late`] write while it is merged.
+const PAGE: ReplicaId = ReplicaId(u32::MAX);
+
+/// Plans a late write on the row as it is at present: like one from another replica that had seen only its past.
+///
+/// The vector of one replica orders all of its writes, whoever of its people made them, so that the write is merged
+/// under the name of a replica of its own and takes its real one afterwards. What it beats is thus found by [`merge`],
+/// and only here: every vector from now on covers both writes.
+pub fn plan_late(table: TableId, id: RowId, present: &Row, late: &Late, quiet: Quiet<'_>) -> Merged {
+    let alias = Dot { replica: PAGE, seq: 1, ..late.dot };
+    let mut page = Row::default();
+    page.version.vv = late.past.iter().filter(|(replica, _)| *replica != PAGE).collect();
+    page.version.vv.observe(alias.replica, alias.seq);
+    for (register, value) in &late.values {
+        page.version.dots.named.insert(register.clone(), alias);
+        page.values.extend(value.clone().map(|value| (register.clone(), value)));
+    }
+    let mut merged = merge(table, id, present, &page, quiet);
+    merged.row.version.vv = present.version.vv.clone();
+    merged.row.version.vv.observe(late.dot.replica, late.dot.seq);
+    let parties = merged.conflicts.iter_mut().flat_map(|conflict| [&mut conflict.winner.dot, &mut conflict.loser.dot]);
+    for dot in merged.row.version.dots.iter_mut().chain(parties).filter(|dot| dot.same_write(&alias)) {
+        *dot = late.dot;
+    }
+    merged
 }
 
 /// The registers a push has to carry: those whose last write is one of `own` and is not in `base`.

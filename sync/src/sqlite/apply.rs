@@ -7,6 +7,7 @@
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
+use super::evictions;
 use super::ledger::{self, Refused, Way};
 use super::rows;
 use super::self_state::{self, SelfState};
@@ -109,6 +110,7 @@ fn row(
         let reason = format!("this edge does not know the table {:?}", incoming.table);
         return Ok(Err(refusal(TableId(0), id, refusals::UNKNOWN_TABLE, reason, payload())));
     };
+    evictions::cancel(tx, table, id)?;
     let values = match convert::values(table, &incoming.values) {
         Ok(values) => values,
         Err(error) => return Ok(Err(refusal(table.id, id, refusals::UNREADABLE, error.to_string(), payload()))),
@@ -249,16 +251,11 @@ fn save_values(
     rows::delete(tx, table, id)
 }
 
-/// Removes a row that left the scope. One with writes that the hub does not have stays until it has them.
+/// Removes a row that left the scope. One with writes that the hub does not have stays until it has or refuses them.
 fn evict(tx: &Transaction<'_>, evicted: &Evict) -> Result<(), StoreError> {
     let id = RowId(evicted.id);
     let Some(table) = catalog::by_name(&evicted.table) else { return Ok(()) };
-    if versions::load(tx, table, id)?.is_some_and(|tracked| tracked.base.is_some()) {
-        return Ok(());
-    }
-    rows::delete(tx, table, id)?;
-    rows::delete_last(tx, table, id)?;
-    versions::delete(tx, table, id)
+    evictions::ask(tx, table, id)
 }
 
 fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payload: String) -> Refused {

@@ -24,7 +24,7 @@ use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::error::StoreError;
-use crate::catalog::{Column, Direction, Policy, TABLES, Table};
+use crate::catalog::{Column, Direction, Kind, Policy, TABLES, Table};
 use crate::merge::ids::PersonId;
 
 /// The name space of fingerprints (RFC 9562, version 5).
@@ -35,7 +35,7 @@ pub fn triggers() -> Vec<String> {
     let mut triggers: Vec<Trigger> = Vec::new();
     for table in TABLES {
         match table.direction {
-            Direction::Both => triggers.extend(captured(table)),
+            Direction::Both => triggers.extend(captured(table).into_iter().chain(guarded(table))),
             Direction::Down => triggers.extend(refused(table)),
         }
     }
@@ -171,6 +171,52 @@ fn captured(table: &Table) -> Vec<Trigger> {
             vec![refuse(&format!("{on}.tenant_id cannot be emptied: every row belongs to the tenant of this edge"))],
         ),
     ]
+}
+
+/// What no check of a table can say without making it anew: rows are this tenant's, and text is text. The hub refuses
+/// both, and tells nobody but this edge, later.
+fn guarded(table: &Table) -> Vec<Trigger> {
+    let on = table.sqlite;
+    let texts = || table.columns.iter().filter(|column| matches!(column.kind, Kind::Text | Kind::Json));
+    let names: Vec<&str> = texts().map(|column| column.name).collect();
+    let (inserted, updated): (Vec<String>, Vec<String>) = texts()
+        .map(|column| {
+            let broken = broken(&format!("new.{}", column.name));
+            (broken.clone(), format!("(new.{0} is not old.{0} and {broken})", column.name))
+        })
+        .unzip();
+    let local = |conditions: Vec<String>| format!("(\n  {}\n) and {LOCAL}", conditions.join("\n  or "));
+    let not_text = || vec![refuse(&format!("{on} takes no text with a NUL in it, and none that is not UTF-8"))];
+    let ours = "(select tenant_id from sync_self)";
+    let foreign =
+        format!("new.tenant_id is not {ours} and new.tenant_id is not null and {ours} is not null and {LOCAL}");
+    let not_ours = || vec![refuse(&format!("{on}.tenant_id is not the tenant of this edge: leave it out"))];
+    vec![
+        Trigger::new(on, "text_insert", "before insert", local(inserted), not_text()),
+        Trigger::new(on, "text_update", &format!("before update of {}", names.join(", ")), local(updated), not_text()),
+        Trigger::new(on, "tenant_insert", "before insert", foreign.clone(), not_ours()),
+        Trigger::new(
+            on,
+            "tenant_update",
+            "before update of tenant_id",
+            format!("new.tenant_id is not old.tenant_id and {foreign}"),
+            not_ours(),
+        ),
+    ]
+}
+
+/// Whether a text holds a NUL or bytes that are no UTF-8. GLOB reads a bad first byte as U+FFFD, and bytes without one as
+/// U+0080 to U+00BF, which the text then does not hold as they would be written. Some broken texts pass (where the same
+/// character stands rightly as well, or U+FFFE and U+FFFF, which GLOB takes for U+FFFD too); they are refused when they
+/// are sent.
+fn broken(text: &str) -> String {
+    let stray: Vec<String> = (0x80..=0xbf).map(|code| code.to_string()).collect();
+    let stray = stray.join(",");
+    format!(
+        "(instr({text}, char(0)) > 0 or {text} glob '*[' || char(128) || '-' || char(191) || char(65533) || ']*' and exists (
+    select 1 from json_each('[{stray},65533]') where {text} glob '*' || char(value) || '*' and instr({text}, char(value)) = 0
+  ) and instr({text}, char(65534)) + instr({text}, char(65535)) = 0)"
+    )
 }
 
 /// A table that is written at the centre only.

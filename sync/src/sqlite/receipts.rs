@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
+use super::evictions;
 use super::ledger::{self, Refused, Way};
 use super::outbox::{self, InFlight, acknowledged_by};
-use super::rows;
 use super::self_state::{self, SelfState};
 use super::status;
 use super::versions::{self, Refusal, Tracked};
@@ -125,6 +125,9 @@ fn accept(
     tracked.hub_had_ms = (!waits).then_some(hub_ms);
     versions::save(tx, table, id, &tracked)?;
     ledger::settle(tx, Way::Up, table.id, id)?;
+    if !waits && evictions::is_due(tx, table, id)? {
+        remove(tx, table, id)?;
+    }
     Ok(tracked.base != Some(base))
 }
 
@@ -134,13 +137,16 @@ fn gone(tx: &Transaction<'_>, table: &'static Table, id: RowId, written_since: b
     if written_since {
         return Ok(false);
     }
-    self_state::set_applying(tx, true)?;
-    rows::delete(tx, table, id)?;
-    rows::delete_last(tx, table, id)?;
-    versions::delete(tx, table, id)?;
-    self_state::set_applying(tx, false)?;
+    remove(tx, table, id)?;
     ledger::settle(tx, Way::Up, table.id, id)?;
     Ok(true)
+}
+
+/// Takes a row away whose writes the hub has or has refused.
+fn remove(tx: &Transaction<'_>, table: &'static Table, id: RowId) -> Result<(), StoreError> {
+    self_state::set_applying(tx, true)?;
+    evictions::remove(tx, table, id)?;
+    self_state::set_applying(tx, false)
 }
 
 /// The hub does not take the row as it was sent. One that was written again since is simply sent again.
@@ -167,6 +173,10 @@ fn refuse(
     let unreadable = |source| StoreError::Text { what: "a refused row", source };
     let payload = serde_json::to_string(sent).map_err(unreadable)?;
     ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    // What was refused is kept with its reason, which is all that is left of a row that belongs elsewhere now.
+    if evictions::is_due(tx, table, id)? {
+        remove(tx, table, id)?;
+    }
     Ok(true)
 }
 

@@ -25,6 +25,8 @@ pub struct Record {
     pub values: Vec<Value>,
     /// An opaque word that changes with every write of the row.
     pub version: String,
+    /// What has been seen of the row, as text, for a page to send back as what it was filled with.
+    pub base: String,
     /// How it stands with the hub.
     pub standing: Standing,
 }
@@ -135,7 +137,8 @@ pub fn last(tx: &Connection, table: &'static Table, tenant: Uuid, id: RowId) -> 
         let columns = table.columns.iter().skip(1).enumerate();
         let values = columns.map(|(index, column)| Ok(from_sql(column, row.get_ref(index)?)));
         let values = values.collect::<rusqlite::Result<_>>()?;
-        Ok(Record { table, id, values, version: String::new(), standing: Standing::Synced })
+        let (version, base) = (String::new(), String::new());
+        Ok(Record { table, id, values, version, base, standing: Standing::Synced })
     };
     Ok(tx.prepare_cached(&sql)?.query_row([tenant.to_string(), id.to_string()], read).optional()?)
 }
@@ -191,7 +194,7 @@ pub(super) fn read(table: &'static Table, row: &Row<'_>) -> rusqlite::Result<Rec
         3 => Standing::Conflict,
         _ => Standing::Synced,
     };
-    Ok(Record { table, id, values, version: word(id, &vector), standing })
+    Ok(Record { table, id, values, version: word(id, &vector), base: vector, standing })
 }
 
 /// The word for a state of a row: two rows, or two states of one, never share it by accident.
