@@ -12,9 +12,18 @@ use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Running, edge, is_alive, run};
+use tests::programs::{Running, edge, hub, is_alive, run};
 use tests::scratch::Scratch;
 use tests::wait;
+
+#[path = "edge_cli/backup.rs"]
+mod backup;
+#[path = "edge_cli/desk.rs"]
+mod desk;
+#[path = "edge_cli/doctor.rs"]
+mod doctor;
+#[path = "edge_cli/rows.rs"]
+mod rows;
 
 fn path(scratch: &Scratch, name: &str) -> String {
     scratch.path().join(name).to_str().expect("scratch paths are UTF-8").to_owned()
@@ -134,13 +143,15 @@ fn an_unknown_key_is_named_with_its_file() {
     let scratch = Scratch::new();
     let status = || run(edge(&["status"]).current_dir(scratch.path()));
     fs::write(scratch.path().join("edge.toml"), "lissten = '127.0.0.1:1'").unwrap();
-    says(&status().failed(), &["edge.toml", "lissten"]);
+    says(&status().failed(), &["edge.toml", "lissten", "did you mean listen?"]);
     fs::remove_file(scratch.path().join("edge.toml")).unwrap();
     fs::write(scratch.path().join(".env"), "EDGE_LISTN=127.0.0.1:1").unwrap();
-    says(&status().failed(), &[".env", "EDGE_LISTN"]);
+    says(&status().failed(), &[".env", "EDGE_LISTN", "did you mean EDGE_LISTEN?"]);
     fs::remove_file(scratch.path().join(".env")).unwrap();
     says(&run(edge(&["status", "--config", "gone.toml"]).current_dir(scratch.path())).failed(), &["gone.toml"]);
     says(&status().failed(), &["there is no edge in"]);
+    let stray = run(edge(&["status"]).env("EDGE_LISTNE", "x").current_dir(scratch.path()));
+    says(&stray.errors, &["EDGE_LISTNE", "does nothing", "did you mean EDGE_LISTEN?"]);
     assert!(scratch.names().is_empty(), "looking makes nothing");
 }
 
@@ -151,6 +162,25 @@ fn wrong_usage_exits_with_2_and_help_has_an_example() {
     }
     for command in ["serve", "enroll", "sync", "status", "dump", "token", "conflicts", "demo"] {
         says(&run(&mut edge(&[command, "--help"])).succeeded(), &["Example:"]);
+    }
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let scratch = Scratch::new();
+    let programs = [(edge as fn(&[&str]) -> std::process::Command, "edge", "explain"), (hub, "hub", "doctor")];
+    for (program, name, command) in programs {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            says(&run(&mut program(&["completions", shell])).succeeded(), &[name, command]);
+        }
+        says(&run(&mut program(&["man"])).succeeded(), &[".TH", &format!("{name}\\-{command}")]);
+        let pages = path(&scratch, name);
+        run(&mut program(&["man", "--dir", &pages])).succeeded();
+        let page = fs::read_to_string(Path::new(&pages).join(format!("{name}-{command}.1"))).unwrap();
+        says(&page, &["Example:", "\\-\\-json"]);
+        assert!(!Path::new(&pages).join("edge-demo-part.1").exists(), "what is hidden has no page");
+        says(&run(&mut program(&["man", "--dir", "/proc/pages"])).failed(), &["/proc/pages", "--dir"]);
+        assert_eq!(run(&mut program(&["completions", "tcsh"])).status.code(), Some(2));
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sync::suggestion::did_you_mean;
 
 /// The file read when no other is named, if it is there.
 pub const FILE: &str = "edge.toml";
@@ -18,7 +19,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: [&str; 4] = ["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG"];
+const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG"];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +67,14 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key of ours that we do not know.
-    #[error("unknown key {key} in {DOTENV}: the known ones are {}", KEYS.join(", "))]
+    #[error("unknown key {key} in {}{}: the known ones are {}", path.display(), did_you_mean(key, known.iter().copied()), known.join(", "))]
     UnknownKey {
+        /// The file.
+        path: PathBuf,
         /// The key.
         key: String,
+        /// Those that there are.
+        known: &'static [&'static str],
     },
     /// A value that is no address.
     #[error("EDGE_LISTEN is {value:?}, which is no address: give one like {LISTEN_DEFAULT}")]
@@ -93,6 +99,18 @@ pub struct Loaded {
     pub log: String,
     /// Variables of the environment that look like ours and are not known.
     pub unknown_variables: Vec<String>,
+}
+
+impl Loaded {
+    /// What to say about the variables that are not known, a line each.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        self.unknown_variables.iter().map(|key| {
+            format!(
+                "the environment has {key}, which is not known and does nothing{}",
+                did_you_mean(key, KEYS.iter().copied())
+            )
+        })
+    }
 }
 
 /// Reads every place and puts the settings together.
@@ -177,7 +195,7 @@ fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
         }
     }
     match unknown(pairs.iter().map(|(key, _)| key.as_str())).pop() {
-        Some(key) => Err(ConfigError::UnknownKey { key }),
+        Some(key) => Err(ConfigError::UnknownKey { path: DOTENV.into(), key, known: KEYS }),
         None => Ok(from_pairs(&pairs)),
     }
 }
@@ -188,8 +206,15 @@ fn unquoted(value: &str) -> &str {
 }
 
 fn from_toml(text: &str, path: &Path) -> Result<Settings, ConfigError> {
-    let reason = |error: toml::de::Error| error.message().replace('\n', " ");
-    toml::from_str(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), reason: reason(error) })
+    let unclear = |error: toml::de::Error| ConfigError::Syntax {
+        path: path.to_owned(),
+        reason: error.message().replace('\n', " "),
+    };
+    let table: toml::Table = text.parse().map_err(unclear)?;
+    if let Some(key) = table.keys().find(|key| !TOML_KEYS.contains(&key.as_str())) {
+        return Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone(), known: TOML_KEYS });
+    }
+    table.try_into().map_err(unclear)
 }
 
 fn unknown<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -224,9 +249,9 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         let error = from_toml("lissten = 'x'", Path::new("my.toml")).unwrap_err().to_string();
-        assert!(error.contains("my.toml") && error.contains("lissten"), "{error}");
+        assert!(error.contains("my.toml (did you mean listen?)") && error.contains("lissten"), "{error}");
         let error = from_dotenv("EDGE_LISTN=x").unwrap_err().to_string();
-        assert!(error.contains("EDGE_LISTN") && error.contains("EDGE_LISTEN"), "{error}");
+        assert!(error.contains("EDGE_LISTN") && error.contains("did you mean EDGE_LISTEN?"), "{error}");
     }
 
     #[test]

@@ -212,12 +212,13 @@ fn require_rights_on_dead(tx: &Connection, act: &Act, table: &'static Table, id:
 }
 
 /// Who and where, by the ids that dots carry.
-struct Names {
+#[derive(Debug)]
+pub(crate) struct Names {
     replicas: BTreeMap<ReplicaId, Replica>,
 }
 
 impl Names {
-    fn load(tx: &Connection) -> Result<Self, Refusal> {
+    pub(crate) fn load(tx: &Connection) -> Result<Self, Refusal> {
         let mut replicas = directory::load(tx)?;
         let edge = self_state::load(tx)?;
         let name = edge.edge_name.unwrap_or_else(|| "this edge".to_owned());
@@ -226,7 +227,12 @@ impl Names {
         Ok(Self { replicas })
     }
 
-    fn site(&self, tx: &Connection, replica: ReplicaId) -> Result<String, Refusal> {
+    /// The name of the edge, or of the centre, that writes under a replica id.
+    pub(crate) fn edge(&self, replica: ReplicaId) -> Option<&str> {
+        self.replicas.get(&replica).map(|replica| replica.name.as_str())
+    }
+
+    pub(crate) fn site(&self, tx: &Connection, replica: ReplicaId) -> Result<String, Refusal> {
         let Some(replica) = self.replicas.get(&replica) else { return Ok("unknown".to_owned()) };
         let site = match replica.site {
             Some(site) => sites::name_and_timezone(tx, site)?.map(|(name, _)| name),

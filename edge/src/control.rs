@@ -55,6 +55,8 @@ pub enum Request {
         /// The person who decides; the operator of the box when it is nobody of the tenant.
         email: Option<String>,
     },
+    /// Take an entry off the list of refused rows.
+    DiscardRefused(Uuid),
 }
 
 /// What to do about a conflict.

@@ -108,6 +108,21 @@ pub async fn enroll(clock: Clock, hub: &str, code: &str) -> Result<Enrolled, Hub
     client.ask_one("enroll", &enroll).await
 }
 
+/// Asks whether it is a hub that answers at a URL. Nothing is changed there: it is asked something that no hub takes.
+///
+/// # Errors
+/// [`HubError::Unreachable`], [`HubError::NotTheHub`], and [`HubError::Overloaded`] when its database does not answer.
+pub async fn reach(clock: Clock, hub: &str) -> Result<(), HubError> {
+    let client = HubClient::new(clock, hub, None)?;
+    let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
+    match client.ask("hello", nothing, SILENCE_MS_MAX).await {
+        Err(error @ (HubError::Unreachable { .. } | HubError::NotTheHub(_) | HubError::Overloaded { .. })) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl HubClient {
     /// A client of the hub at a URL, with the credential that it gave, if it did.
     ///

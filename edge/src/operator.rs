@@ -17,7 +17,7 @@ use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
-use crate::{App, conflicts, hub_client, sessions, status};
+use crate::{App, conflicts, hub_client, quarantine, sessions, status};
 
 /// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
 pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) {
@@ -28,6 +28,10 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
         Request::DecideConflict { id, decision, email } => {
             decide(&app, id, decision, email).await.map_or_else(failed, |()| Answer::Done)
+        }
+        Request::DiscardRefused(id) => {
+            let discarded = action::perform_for_operator(&app, move |tx, act| quarantine::discard(tx, act, id));
+            discarded.await.map_or_else(failed, |()| Answer::Done)
         }
     };
     // Whoever asked may have gone.

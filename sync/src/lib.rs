@@ -21,4 +21,5 @@ pub mod pg;
 pub mod session;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod suggestion;
 pub mod wire;

@@ -124,11 +124,7 @@ impl Desk {
     /// An edge with the people and things of this file.
     pub async fn start() -> Self {
         let directory = Scratch::new();
-        let mut store = sqlite::open(&directory.path().join("edge.db")).expect("a new file opens");
-        let tx = store.begin().expect("nobody else writes");
-        fill(&tx).expect("the sample fits the schema");
-        tx.commit().expect("the disk has room");
-        drop(store);
+        prepare(directory.path());
         Self::open(directory).await
     }
 
@@ -240,6 +236,15 @@ impl Desk {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, text: response.text().await.expect("a whole answer") }
     }
+}
+
+/// Makes the data directory of an edge with the people and things of this file. It knows no hub.
+pub fn prepare(directory: &Path) {
+    std::fs::create_dir_all(directory).expect("the temporary directory can be written");
+    let mut store = sqlite::open(&directory.join("edge.db")).expect("a new file opens");
+    let tx = store.begin().expect("nobody else writes");
+    fill(&tx).expect("the sample fits the schema");
+    tx.commit().expect("the disk has room");
 }
 
 /// The thread of an edge that has just ended may still hold the file.

@@ -28,42 +28,42 @@ use crate::sessions::Visitor;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Conflict)]
 pub struct ConflictJson {
-    id: Uuid,
+    pub(crate) id: Uuid,
     #[schema(example = "tasks")]
-    table: &'static str,
-    row_id: Uuid,
+    pub(crate) table: &'static str,
+    pub(crate) row_id: Uuid,
     /// `edit_edit`: two people wrote the same. `edit_delete`: one edited what another deleted.
     #[schema(pattern = "^edit_(edit|delete)$")]
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What they wrote: a column, or `metadata.` and a key; null for the whole row.
-    column: Option<String>,
+    pub(crate) column: Option<String>,
     #[schema(pattern = "^(open|dismissed|restored)$")]
-    status: &'static str,
+    pub(crate) status: &'static str,
     /// What the row holds.
-    winner: SideJson,
+    pub(crate) winner: SideJson,
     /// What lost and can be restored.
-    loser: SideJson,
+    pub(crate) loser: SideJson,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConflictSide)]
-pub(super) struct SideJson {
+pub(crate) struct SideJson {
     /// What was written; null also for a delete.
     #[schema(value_type = Value)]
-    value: Option<Box<RawValue>>,
+    pub(crate) value: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     /// The columns that win and lose together with it.
     #[schema(value_type = Option<Object>)]
-    with: BTreeMap<&'static str, Option<Box<RawValue>>>,
+    pub(crate) with: BTreeMap<&'static str, Option<Box<RawValue>>>,
     /// Where it was written.
     #[schema(example = "Warehouse")]
-    site: String,
+    pub(crate) site: String,
     /// Who wrote it, if a person did.
     #[schema(example = "Mei Lindqvist")]
-    person: Option<String>,
+    pub(crate) person: Option<String>,
     /// When, by the writer's clock.
     #[schema(format = DateTime)]
-    at: String,
+    pub(crate) at: String,
 }
 
 pub(super) async fn list(

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sync::catalog;
 use sync::sqlite::ledger::{self, Quarantined};
-use sync::sqlite::quarantine;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -19,8 +18,7 @@ use super::paging;
 use super::query::Parameters;
 use super::visitor::Id;
 use crate::action;
-use crate::audit::Event;
-use crate::refusal::Refusal;
+use crate::quarantine;
 use crate::sessions::Visitor;
 use crate::status;
 
@@ -70,14 +68,7 @@ pub(super) async fn quarantine(
 }
 
 pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
-    let discard = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
-        act.person.require_admin("discard refused rows")?;
-        if !quarantine::remove(tx, id)? {
-            return Err(Refusal::NotFound("refused row"));
-        }
-        let (resource, details) = (Some(id), "{}".to_owned());
-        act.record(tx, Event { action: "delete", resource_type: "quarantine", resource, details })
-    };
+    let discard = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| quarantine::discard(tx, act, id);
     action::perform(&server.app, visitor.person.id, discard).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -25,6 +25,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Lists the conflicts that nobody has decided
+    #[command(after_help = "Example:\n  edge conflicts list --json | jq .id")]
     List {
         /// Decided ones too
         #[arg(long)]
@@ -34,8 +35,12 @@ enum Action {
         json: bool,
     },
     /// Writes the losing value again
+    #[command(
+        after_help = "Example:\n  edge conflicts restore 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11 --email ada@acme-corp.com"
+    )]
     Restore(Chosen),
     /// Leaves the winning value
+    #[command(after_help = "Example:\n  edge conflicts dismiss 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11")]
     Dismiss(Chosen),
 }
 

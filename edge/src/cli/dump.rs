@@ -2,12 +2,11 @@
 
 use std::io::{self, BufWriter};
 
-use sync::catalog;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::{dump, open_reader};
 
-use super::Options;
 use super::error::CliError;
+use super::{Options, tables};
 use crate::data_dir::DataDir;
 
 /// Prints the mirror as canonical JSON lines: equal, byte for byte, at every quiet replica of a tenant.
@@ -24,7 +23,7 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
     let config = options.load()?;
     let only = match &arguments.table {
         None => None,
-        Some(name) => Some(catalog::by_name(name).filter(|table| table.dumped).ok_or_else(|| unknown(name))?),
+        Some(name) => Some(tables::named(name)?),
     };
     let path = DataDir::new(&config.data).database();
     if !path.exists() {
@@ -36,9 +35,4 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
         Err(StoreError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written.map(drop)?),
     }
-}
-
-fn unknown(name: &str) -> CliError {
-    let known: Vec<_> = catalog::TABLES.iter().filter(|table| table.dumped).map(|table| table.name).collect();
-    CliError::Table { name: name.to_owned(), known: known.join(", ") }
 }

@@ -1,7 +1,7 @@
 //! `edge enroll`: trades a one-time code for an identity.
 
 use super::error::CliError;
-use super::{Options, answers, runtime};
+use super::{Options, answers, print, runtime};
 use crate::clock::Clock;
 use crate::config::{Config, Settings, is_hub_url};
 use crate::control::{Answer, Request};
@@ -20,11 +20,14 @@ pub(super) struct Arguments {
     /// The code that `hub edge enroll` printed
     #[arg(long)]
     code: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
-    let Arguments { hub, code } = arguments;
+    let Arguments { hub, code, json } = arguments;
     if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
         return Err(CliError::HubUrl { value: value.to_owned() });
     }
@@ -33,10 +36,15 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
         return Err(CliError::Failed("no hub is given: say --hub URL or set EDGE_HUB".to_owned()));
     };
     let answer = runtime()?.block_on(enroll(config, hub, code))?;
-    if let Answer::Enrolled { name, tenant, site } = answer {
-        println!("enrolled as {name} (tenant {tenant}, site {site})");
+    match answer {
+        Answer::Enrolled { name, tenant, site } if json => {
+            print::json(&serde_json::json!({ "name": name, "tenant": tenant, "site": site }))
+        }
+        Answer::Enrolled { name, tenant, site } => {
+            print::text(&format!("enrolled as {name} (tenant {tenant}, site {site})\n"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 async fn enroll(config: Config, hub: String, code: String) -> Result<Answer, CliError> {

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sync::sqlite::error::StoreError;
+use sync::suggestion::did_you_mean;
 
+use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
+use crate::refusal::Refusal;
 use crate::running::OpenError;
 
 /// Why a command failed.
@@ -54,14 +57,47 @@ pub(super) enum CliError {
         /// The text.
         value: String,
     },
-    /// A name that no dumped table has.
-    #[error("there is no table {name:?} in a dump: the tables are {known}")]
+    /// A name that no table has which people may look at.
+    #[error("there is no table {name:?}{}: the tables are {known}", did_you_mean(name, known.split(", ")))]
     Table {
         /// The name.
         name: String,
         /// The names that there are.
         known: String,
     },
+    /// A row that this edge never had.
+    #[error(
+        "this edge has no row {id} in {table}, and never had one: look for its id with `edge dump --table {table}`"
+    )]
+    NoRow {
+        /// The table.
+        table: &'static str,
+        /// The id.
+        id: uuid::Uuid,
+    },
+    /// What was asked cannot be told.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The doctor has found errors, and told them.
+    #[error("{errors} of the findings are errors: each line says what to do")]
+    Unwell {
+        /// How many.
+        errors: usize,
+    },
+    /// Manual pages that cannot be written.
+    #[error("cannot write manual pages to {}: {source}: give another --dir", path.display())]
+    Pages {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody takes what is printed.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
     /// The operating system.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

@@ -1,23 +1,34 @@
 //! The edge's commands, one file each.
 //!
-//! Exit status: 0 done, 1 failed (one line on standard error), 2 wrong usage. Data goes to standard output, everything
+//! Exit status: 0 done, 1 failed (one line on standard error, with its code at the end), 2 wrong usage. Data goes to standard output, everything
 //! else to standard error.
 
 mod answers;
+mod backup;
+pub mod codes;
+mod completions;
 mod conflicts;
+mod doctor;
 mod dump;
 mod enroll;
 mod error;
+mod explain;
+mod man;
 mod openapi;
+mod print;
+mod quarantine;
 mod serve;
 mod status;
 mod sync;
+mod tables;
 mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use ::sync::wire::codes::ErrorCode;
 
 use self::error::CliError;
 use crate::config::{self, Config, Loaded, Settings};
@@ -51,8 +62,14 @@ enum Command {
     Status(status::Arguments),
     Dump(dump::Arguments),
     Token(token::Arguments),
+    Explain(explain::Arguments),
     Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
+    Quarantine(quarantine::Arguments),
+    Doctor(doctor::Arguments),
+    Backup(backup::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
     #[cfg(feature = "demo")]
     Demo(crate::demo::Arguments),
     #[cfg(feature = "demo")]
@@ -78,8 +95,9 @@ pub(crate) fn run_from(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     match perform(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("edge: {}", one_line(&error));
-            ExitCode::FAILURE
+            let ErrorCode { code, status, .. } = *error.entry();
+            eprintln!("edge: {} [{code}]", one_line(&error));
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
     }
 }
@@ -94,8 +112,14 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Status(arguments) => status::run(&options, arguments).map(done),
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
+        Command::Explain(arguments) => explain::run(&options, arguments).map(done),
         Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
+        Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
+        Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),
+        Command::Backup(arguments) => backup::run(&options, arguments).map(done),
+        Command::Completions(arguments) => completions::run(arguments).map(done),
+        Command::Man(arguments) => man::run(arguments).map(done),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => Ok(crate::demo::run(arguments).map(done)?),
         #[cfg(feature = "demo")]
@@ -113,8 +137,8 @@ impl Options {
     fn load_with(&self, flags: Settings) -> Result<Loaded, CliError> {
         let flags = Settings { data: self.data.clone(), ..flags };
         let loaded = config::load(flags, self.config.as_deref())?;
-        for variable in &loaded.unknown_variables {
-            eprintln!("edge: the environment has {variable}, which is not known and does nothing");
+        for remark in loaded.remarks() {
+            eprintln!("edge: {remark}");
         }
         Ok(loaded)
     }
@@ -127,4 +151,28 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 fn one_line(error: &CliError) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let shown = |command: &clap::Command| -> Vec<clap::Command> {
+            let shown = command.get_subcommands().filter(|command| command.get_name() != "help");
+            shown.filter(|command| !command.is_hide_set()).cloned().collect()
+        };
+        let mut all = shown(&command);
+        while let Some(command) = all.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:\n  "), "{}", command.get_name());
+            all.extend(shown(&command));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `edge token`: a session for a person, made by the operator of the box.
 
 use super::error::CliError;
-use super::{Options, answers, runtime};
+use super::{Options, answers, print, runtime};
 use crate::control::{Answer, Request};
 
 /// Makes a session for a person and prints its bearer token, alone on a line. Whoever may run this on the box may act
@@ -14,14 +14,18 @@ pub(super) struct Arguments {
     /// The person's e-mail address
     #[arg(long)]
     email: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
     let config = options.load()?;
-    let request = Request::Token { email: arguments.email };
-    if let Answer::Token(token) = runtime()?.block_on(answers::ask(config, request, |_| {}))? {
-        println!("{token}");
+    let Arguments { email, json } = arguments;
+    match runtime()?.block_on(answers::ask(config, Request::Token { email }, |_| {}))? {
+        Answer::Token(token) if json => print::json(&serde_json::json!({ "token": token })),
+        Answer::Token(token) => print::text(&(token + "\n")),
+        _ => Ok(()),
     }
-    Ok(())
 }

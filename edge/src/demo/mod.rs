@@ -64,8 +64,10 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Switch {
     /// Cuts a site off from the centre
+    #[command(after_help = "Example:\n  edge demo cut hq-1")]
     Cut(Line),
     /// Mends a site's link
+    #[command(after_help = "Example:\n  edge demo heal hq-1")]
     Heal(Line),
 }
 

@@ -12,11 +12,13 @@ use thiserror::Error;
 use tokio_postgres::Client;
 
 use crate::hub::ServeError;
+use crate::hub::codes::COMMAND_CODES;
 use crate::hub::config::ConfigError;
 use crate::hub::error::causes;
 use crate::pg::StoreError;
 use crate::pg::connection::{self, ConnectError};
 use crate::pg::credentials::SecretError;
+use crate::wire::codes::{ErrorCode, listed};
 
 /// A command that did not do what was asked: what failed, for which input, what to do.
 #[derive(Debug, Error)]
@@ -54,11 +56,19 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 1 for what failed, 2 for what was asked for wrongly.
-    pub fn exit_code(&self) -> u8 {
+    /// Its code, with the status that the process ends with: 1 for what failed, 2 for what was asked for wrongly.
+    pub fn entry(&self) -> &'static ErrorCode {
         match self {
-            Self::Config(_) => 2,
-            _ => 1,
+            Self::Config(_) => const { listed(COMMAND_CODES, "settings") },
+            Self::Connect(_) => const { listed(COMMAND_CODES, "connect") },
+            Self::Store(_) => const { listed(COMMAND_CODES, "database") },
+            Self::Listen(..) => const { listed(COMMAND_CODES, "listen") },
+            Self::Serve(_) => const { listed(COMMAND_CODES, "serve") },
+            Self::Input(_) => const { listed(COMMAND_CODES, "input") },
+            Self::Secret(_) => const { listed(COMMAND_CODES, "secret") },
+            Self::Found(_) => const { listed(COMMAND_CODES, "found") },
+            Self::Random(_) => const { listed(COMMAND_CODES, "random") },
+            Self::Stdio(_) => const { listed(COMMAND_CODES, "stdio") },
         }
     }
 }
@@ -73,7 +83,8 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print_line(&value.to_string())
 }
 
-fn print_line(line: &str) -> Result<(), Failure> {
+/// Prints a line. A reader that went away is nobody's failure.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     match writeln!(std::io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::config::Settings;
-use crate::admin::{Failure, database, doctor, dump, edges, people};
+use crate::admin::{Failure, database, doctor, dump, edges, people, print_line};
+use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
 #[derive(Debug, Parser)]
@@ -63,6 +65,19 @@ enum Command {
     /// Look for what is wrong, and say what to do about it
     #[command(after_help = "Example: hub doctor --json")]
     Doctor(Json),
+    /// Print the completions for a shell
+    #[command(after_help = "Example: hub completions bash > /etc/bash_completion.d/hub")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one page for each command
+    #[command(after_help = "Example: hub man --dir /usr/local/share/man/man1")]
+    Man {
+        /// Write a page for each command into this directory, which is made if it is missing
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,13 +183,43 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match carry_out(cli).await {
+    if let Some(paper) = paper(&cli.command) {
+        return ended(paper);
+    }
+    ended(carry_out(cli).await)
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("hub: {failure}");
-            ExitCode::from(failure.exit_code())
+            let ErrorCode { code, status, .. } = *failure.entry();
+            eprintln!("hub: {failure} [{code}]");
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
     }
+}
+
+/// Completions and manual pages, which need no settings; `None` for the other commands.
+fn paper(command: &Command) -> Option<Result<(), Failure>> {
+    let mut page = Vec::new();
+    match command {
+        Command::Completions { shell } => clap_complete::generate(*shell, &mut Cli::command(), "hub", &mut page),
+        Command::Man { dir: Some(dir) } => {
+            let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+            let failed = |error| {
+                Failure::Input(format!("cannot write manual pages to {}: {error}; give another --dir", dir.display()))
+            };
+            return Some(written.map_err(failed));
+        }
+        Command::Man { dir: None } => {
+            if let Err(error) = clap_mangen::Man::new(Cli::command()).render(&mut page) {
+                return Some(Err(error.into()));
+            }
+        }
+        _ => return None,
+    }
+    Some(print_line(String::from_utf8_lossy(&page).trim_end()))
 }
 
 async fn carry_out(cli: Cli) -> Result<(), Failure> {
@@ -186,7 +231,12 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let directory = PathBuf::from(".");
     let settings = Settings::gather(flags, environment(), &directory, cli.common.config.as_deref())?;
+    for remark in settings.remarks() {
+        eprintln!("hub: {remark}");
+    }
     match cli.command {
+        // They were printed before any setting was read.
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Serve { .. } => super::run::serve(&settings.config()?).await,
         Command::Db(Db::Create { production }) => database::create(&settings.database()?, production).await,
         Command::Db(Db::Migrate(Migrate::Up(print))) => database::migrate(&settings.database()?, print.json).await,
@@ -218,8 +268,6 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::suggestion::did_you_mean;
+
 /// What a hub needs to serve.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,6 +28,16 @@ pub enum ConfigError {
     /// A file that is no TOML.
     #[error("{0} is not valid TOML: {1}")]
     Toml(PathBuf, String),
+    /// A key that we do not know.
+    #[error("unknown key {key} in {}{}: the known ones are {}", path.display(), did_you_mean(key, known.iter().copied()), known.join(", "))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Those that there are.
+        known: &'static [&'static str],
+    },
     /// A value of another form.
     #[error("{0} is {1:?}, which is not {2}")]
     Value(&'static str, String, &'static str),
@@ -39,7 +51,12 @@ pub struct Settings {
 }
 
 const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
+/// Our own settings; the environment and `.env` may hold those of other programs too.
+const KEYS: &[&str] = &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG"];
+const TOML_KEYS: &[&str] =
+    &["listen", "connections", "database_url", "db_host", "db_port", "db_user", "db_password", "db_name"];
 const CONNECTIONS: usize = 16;
+const DOTENV: &str = ".env";
 const FILE: &str = "hub.toml";
 
 impl Settings {
@@ -56,7 +73,10 @@ impl Settings {
     ) -> Result<Self, ConfigError> {
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let dotenv = read(&directory.join(".env"))?.map(|text| parse_dotenv(&text)).unwrap_or_default();
+        let dotenv = read(&directory.join(DOTENV))?.map(|text| parse_dotenv(&text)).unwrap_or_default();
+        if let Some(key) = unknown(&dotenv).next() {
+            return Err(ConfigError::UnknownKey { path: DOTENV.into(), key: key.clone(), known: KEYS });
+        }
         let path = file.map_or_else(|| directory.join(FILE), Path::to_path_buf);
         let toml = match read(&path)? {
             Some(text) => parse_toml(&path, &text)?,
@@ -64,6 +84,16 @@ impl Settings {
             None => BTreeMap::new(),
         };
         Ok(Self { sources: vec![flags, environment, dotenv, toml] })
+    }
+
+    /// What to say about variables of the environment that look like ours and are not known, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let remark = |key: &String| {
+            let meant = did_you_mean(key, KEYS.iter().copied());
+            format!("the environment has {key}, which is not known and does nothing{meant}")
+        };
+        // The second source is the environment.
+        self.sources.iter().skip(1).take(1).flat_map(unknown).map(remark).collect()
     }
 
     /// A setting by its name in the environment.
@@ -110,6 +140,10 @@ impl Settings {
     }
 }
 
+fn unknown(source: &BTreeMap<String, String>) -> impl Iterator<Item = &String> {
+    source.keys().filter(|key| key.starts_with("HUB_") && !KEYS.contains(&key.as_str()))
+}
+
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -137,6 +171,9 @@ fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
 fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let refuse = |message: String| ConfigError::Toml(path.to_path_buf(), message.lines().collect::<Vec<_>>().join(" "));
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| refuse(error.message().to_owned()))?;
+    if let Some(key) = table.keys().find(|key| !TOML_KEYS.contains(&key.as_str())) {
+        return Err(ConfigError::UnknownKey { path: path.to_path_buf(), key: key.clone(), known: TOML_KEYS });
+    }
     let setting = |(name, value): (String, toml::Value)| {
         let name = match name.as_str() {
             "listen" | "connections" => format!("HUB_{}", name.to_uppercase()),
@@ -186,6 +223,15 @@ mod tests {
         let parsed = parse_dotenv("# comment\nexport A=1\nB=\"two # words\" \nC='3'\nD=4 # four\nE=\nnonsense\n");
         let expected = [("A", "1"), ("B", "two # words"), ("C", "3"), ("D", "4")];
         assert_eq!(parsed, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_right_one() {
+        let wrong = parse_toml(Path::new("hub.toml"), "databse_url = 'x'").unwrap_err().to_string();
+        assert!(wrong.contains("databse_url in hub.toml (did you mean database_url?)"), "{wrong}");
+        let remarks = settings([&[], &[("HUB_LISTNE", "x"), ("HOME", "/")], &[], &[]]).remarks();
+        assert_eq!(remarks.len(), 1);
+        assert!(remarks[0].contains("HUB_LISTNE") && remarks[0].contains("did you mean HUB_LISTEN?"), "{remarks:?}");
     }
 
     #[test]

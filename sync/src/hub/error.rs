@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 use deadpool_postgres::PoolError;
 use thiserror::Error;
 
+use super::codes::CODES;
 use crate::pg::StoreError;
 use crate::pg::batch::BatchError;
+use crate::wire::codes::{ErrorCode, listed};
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 use crate::wire::stream::StreamError;
 
@@ -69,30 +71,31 @@ pub enum Error {
 }
 
 impl Error {
-    fn status(&self) -> (StatusCode, &'static str) {
+    fn entry(&self) -> &'static ErrorCode {
         match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::Revoked(_) => (StatusCode::FORBIDDEN, "revoked"),
-            Self::UnknownCode => (StatusCode::UNAUTHORIZED, "unknown_code"),
-            Self::UsedCode => (StatusCode::GONE, "used_code"),
-            Self::ExpiredCode => (StatusCode::GONE, "expired_code"),
-            Self::NameTaken(_) => (StatusCode::CONFLICT, "name_taken"),
-            Self::Protocol(_) => (StatusCode::BAD_REQUEST, "bad_protocol"),
-            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Self::Message(_) => (StatusCode::BAD_REQUEST, "bad_message"),
-            Self::Fence => (StatusCode::CONFLICT, "fence"),
-            Self::Forged(_) => (StatusCode::UNPROCESSABLE_ENTITY, "forged_version"),
-            Self::Database(error) if !error.is_retryable() => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            Self::Random(_) | Self::Answer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            Self::Database(_) | Self::Pool(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Unauthorized => const { listed(CODES, "unauthorized") },
+            Self::Revoked(_) => const { listed(CODES, "revoked") },
+            Self::UnknownCode => const { listed(CODES, "unknown_code") },
+            Self::UsedCode => const { listed(CODES, "used_code") },
+            Self::ExpiredCode => const { listed(CODES, "expired_code") },
+            Self::NameTaken(_) => const { listed(CODES, "name_taken") },
+            Self::Protocol(_) => const { listed(CODES, "bad_protocol") },
+            Self::MediaType => const { listed(CODES, "unsupported_media_type") },
+            Self::TooLarge(_) => const { listed(CODES, "too_large") },
+            Self::Message(_) => const { listed(CODES, "bad_message") },
+            Self::Fence => const { listed(CODES, "fence") },
+            Self::Forged(_) => const { listed(CODES, "forged_version") },
+            Self::Database(error) if !error.is_retryable() => const { listed(CODES, "internal") },
+            Self::Random(_) | Self::Answer(_) => const { listed(CODES, "internal") },
+            Self::Database(_) | Self::Pool(_) => const { listed(CODES, "unavailable") },
         }
     }
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, code) = self.status();
+        let ErrorCode { code, status, .. } = *self.entry();
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status.is_server_error() {
             tracing::warn!(code, cause = causes(&self), "request failed");
         }

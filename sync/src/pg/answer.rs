@@ -19,6 +19,7 @@ use crate::merge::conflict::Conflict;
 use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::vector::Vector;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
+use crate::wire::refusals;
 use crate::wire::stream::Writer;
 use crate::wire::version::VectorText;
 
@@ -86,7 +87,7 @@ impl Work<'_> {
             table,
             row: incoming.id.0,
             seq: incoming.seq,
-            code: refusal.code.to_owned(),
+            code: refusal.code,
             reason: refusal.reason.clone(),
             payload: incoming.payload(),
         })
@@ -126,7 +127,7 @@ impl Work<'_> {
             table: 0,
             row: strange.id,
             seq: 0,
-            code: strange.refusal.code.to_owned(),
+            code: strange.refusal.code,
             reason: strange.refusal.reason.clone(),
             payload: strange.payload.clone(),
         }
@@ -138,7 +139,7 @@ impl Work<'_> {
             table: 0,
             row: record.id,
             seq: 0,
-            code: "bad_audit".to_owned(),
+            code: refusals::BAD_AUDIT,
             reason: error.to_string(),
             payload: batch::payload(record),
         }
@@ -180,7 +181,7 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
         outcome,
         vv: VectorText(vv),
         clamps: clamps.collect(),
-        code: refusal.map(|refusal| refusal.code.to_owned()),
+        code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
         reason: refusal.map(|refusal| refusal.reason.clone()),
     }
 }

@@ -15,6 +15,7 @@ use crate::merge::plan::Push;
 use crate::merge::version::Version;
 use crate::wire::canonical;
 use crate::wire::message::{Audit, Fence, OddLine, PushLine, PushRow, RowName};
+use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{self, StreamError};
 use crate::wire::{conflict, convert};
 
@@ -83,7 +84,7 @@ pub struct Strange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable, for programs.
-    pub code: &'static str,
+    pub code: RefusalCode,
     /// In words.
     pub reason: String,
 }
@@ -158,7 +159,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
             Line::OddRow(name, text, error) => batch.rows.push(odd_row(name, text, &error, batch.high_seq)),
             Line::Plain(PushLine::Conflict(text)) => match conflict::parse(&text) {
                 Ok(conflict) => batch.conflicts.push(conflict),
-                Err(error) => batch.strange.push(strange("bad_conflict", &error, payload(&text))),
+                Err(error) => batch.strange.push(strange(refusals::BAD_CONFLICT, &error, payload(&text))),
             },
             Line::Plain(PushLine::Audit(audit)) => batch.audits.push(audit),
             Line::Strange(strange) => batch.strange.push(strange),
@@ -187,13 +188,13 @@ fn line(bytes: &[u8]) -> Result<Line, serde_json::Error> {
             Ok(name) => Ok(Line::OddRow(name, row.get().to_owned(), error)),
             Err(_) => Err(error),
         },
-        Ok(OddLine::Conflict(text)) => Ok(Line::Strange(strange("bad_conflict", &error, holdable(text.get())))),
-        Ok(OddLine::Audit(text)) => Ok(Line::Strange(strange("bad_audit", &error, holdable(text.get())))),
+        Ok(OddLine::Conflict(text)) => Ok(Line::Strange(strange(refusals::BAD_CONFLICT, &error, holdable(text.get())))),
+        Ok(OddLine::Audit(text)) => Ok(Line::Strange(strange(refusals::BAD_AUDIT, &error, holdable(text.get())))),
         Err(_) => Err(error),
     }
 }
 
-fn strange(code: &'static str, error: &dyn std::error::Error, payload: String) -> Strange {
+fn strange(code: RefusalCode, error: &dyn std::error::Error, payload: String) -> Strange {
     let id = Uuid::new_v5(&NAMESPACE, payload.as_bytes());
     Strange { id, refusal: Refusal { code, reason: plain(error) }, payload }
 }
@@ -213,7 +214,7 @@ fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
 /// A row whose name is all that can be read. Its writes are somewhere below the batch's highest.
 fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64) -> Incoming {
     let unreadable =
-        || Refusal { code: "bad_row", reason: format!("the centre cannot read the row: {}", plain(error)) };
+        || Refusal { code: refusals::BAD_ROW, reason: format!("the centre cannot read the row: {}", plain(error)) };
     let refusal = writable(&name.table).map_or_else(|refusal| refusal, |_| unreadable());
     Incoming { table: name.table, id: RowId(name.id), seq: high_seq, parsed: Err(refusal), came: Came::Text(text) }
 }
@@ -221,7 +222,7 @@ fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64
 fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
     let table = writable(&row.table)?;
     let values = convert::values(table, &row.values);
-    let values = values.map_err(|error| Refusal { code: "bad_value", reason: plain(&error) })?;
+    let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: plain(&error) })?;
     let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
     Ok((table, Push { version, base: row.base.0.clone(), values }))
 }
@@ -230,11 +231,14 @@ fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
 fn writable(name: &str) -> Result<&'static Table, Refusal> {
     let Some(table) = catalog::by_name(name) else {
         let name: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
-        return Err(Refusal { code: "unknown_table", reason: format!("the centre has no synced table {name:?}") });
+        return Err(Refusal {
+            code: refusals::UNKNOWN_TABLE,
+            reason: format!("the centre has no synced table {name:?}"),
+        });
     };
     if table.direction != Direction::Both {
         let reason = format!("{} are changed at the centre only", table.name);
-        return Err(Refusal { code: "read_only", reason });
+        return Err(Refusal { code: refusals::READ_ONLY, reason });
     }
     Ok(table)
 }

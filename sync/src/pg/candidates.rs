@@ -15,6 +15,7 @@ use crate::merge::ids::{RowId, TableId};
 use crate::merge::plan::{Clamp, Push, clamp};
 use crate::merge::value::Values;
 use crate::merge::version::Row;
+use crate::wire::refusals;
 
 /// A pushed row beside what the hub has of it.
 pub(super) struct Candidate {
@@ -57,7 +58,7 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
                 }
                 Some(Held::Unreadable(reason)) => {
                     let reason = format!("the row cannot be read at the centre: {reason}");
-                    work.fates.insert(index, Fate::Refused(Refusal { code: "unreadable", reason }));
+                    work.fates.insert(index, Fate::Refused(Refusal { code: refusals::UNREADABLE, reason }));
                 }
                 Some(Held::Ours { known, before }) => {
                     let mut push = push.clone();

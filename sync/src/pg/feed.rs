@@ -21,6 +21,7 @@ use crate::merge::ids::{RowId, TableId};
 use crate::merge::limits::{BODY_BYTES_MAX, PULL_BYTES_MAX, PULL_ROWS_MAX};
 use crate::merge::value::{Value, Values};
 use crate::wire::message::{Evict, PullLine, PullRow};
+use crate::wire::refusals;
 use crate::wire::version::{DotsText, VectorText};
 use crate::wire::{conflict, convert};
 
@@ -322,7 +323,7 @@ impl Builder<'_> {
             table: versions::number(table.id),
             row: id.0,
             seq: 0,
-            code: "unsendable".to_owned(),
+            code: refusals::UNSENDABLE,
             reason,
             payload: "{}".to_owned(),
         });

@@ -12,6 +12,7 @@ use crate::merge::conflict::{Conflict, Kind, Status};
 use crate::merge::ids::{ReplicaId, RowId, TableId};
 use crate::wire::conflict;
 use crate::wire::message::{Audit, PartyText};
+use crate::wire::refusals::RefusalCode;
 
 /// The columns that [`decode`] reads.
 pub(super) const CONFLICT_COLUMNS: &str =
@@ -32,7 +33,7 @@ pub struct Refused {
     /// The highest seq of the edge in it.
     pub seq: u64,
     /// A stable code.
-    pub code: String,
+    pub code: RefusalCode,
     /// The reason in words.
     pub reason: String,
     /// What was refused, as JSON that PostgreSQL can hold.

@@ -8,6 +8,9 @@ use std::error::Error as _;
 use super::batch::{REASON_CHARACTERS_MAX, Refusal};
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
+use crate::wire::refusals::{
+    BAD_VALUE, MISSING_REFERENCE, MISSING_VALUE, NOT_PERMITTED, NOT_UNIQUE, REFUSED, RULE, SERIAL_NUMBER_TAKEN,
+};
 
 /// What a failed write means for its row.
 #[derive(Clone, Debug)]
@@ -23,7 +26,7 @@ impl Failure {
     pub(super) fn depends_on_others(&self) -> bool {
         match self {
             Self::Busy => false,
-            Self::Refused(refusal) => !matches!(refusal.code, "bad_value" | "missing_value" | "rule" | "not_permitted"),
+            Self::Refused(refusal) => ![BAD_VALUE, MISSING_VALUE, RULE, NOT_PERMITTED].contains(&refusal.code),
         }
     }
 }
@@ -39,15 +42,15 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
                 Ok(Failure::Refused(kept_out(table)))
             }
             ConstraintKind::Unique if constraint.contains("serial_number") => {
-                refused("serial_number_taken", "another device of the tenant has this serial number".to_owned())
+                refused(SERIAL_NUMBER_TAKEN, "another device of the tenant has this serial number".to_owned())
             }
-            ConstraintKind::NotNull => refused("missing_value", format!("{}.{constraint} is missing", table.name)),
-            ConstraintKind::Unique => refused("not_unique", rule(constraint)),
-            ConstraintKind::Check | ConstraintKind::Exclusion => refused("rule", rule(constraint)),
+            ConstraintKind::NotNull => refused(MISSING_VALUE, format!("{}.{constraint} is missing", table.name)),
+            ConstraintKind::Unique => refused(NOT_UNIQUE, rule(constraint)),
+            ConstraintKind::Check | ConstraintKind::Exclusion => refused(RULE, rule(constraint)),
         },
-        StoreError::Value(_) => refused("bad_value", message(&error)),
-        StoreError::Forbidden(_) => refused("not_permitted", message(&error)),
-        StoreError::Statement(source) if source.as_db_error().is_some() => refused("refused", message(&error)),
+        StoreError::Value(_) => refused(BAD_VALUE, message(&error)),
+        StoreError::Forbidden(_) => refused(NOT_PERMITTED, message(&error)),
+        StoreError::Statement(source) if source.as_db_error().is_some() => refused(REFUSED, message(&error)),
         _ => Err(error),
     }
 }
@@ -55,7 +58,7 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
 /// A reference to a row that is not there, or not of the tenant.
 pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
     let reason = format!("{}.{column} refers to nothing that is known in this tenant", table.name);
-    Refusal { code: "missing_reference", reason }
+    Refusal { code: MISSING_REFERENCE, reason }
 }
 
 /// A write that a trigger of the central database swallowed, or a new row whose id another row has.
@@ -70,7 +73,7 @@ pub(super) fn kept_out(table: &Table) -> Refusal {
         "the central database keeps the {row} from being written, by a trigger or because the id is taken; \
          write it again as a new {row}, or ask the operators of the hub"
     );
-    Refusal { code: "refused", reason }
+    Refusal { code: REFUSED, reason }
 }
 
 fn column_of(constraint: &str) -> &'static str {

@@ -22,6 +22,7 @@ use crate::wire::conflict;
 use crate::wire::convert;
 use crate::wire::frames::PulledPage;
 use crate::wire::message::{Evict, PullRow};
+use crate::wire::refusals::{self, RefusalCode};
 
 /// What a page did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
     for incoming in &page.rows {
         applied.rows += 1;
-        match row(&tx, &this, incoming)? {
+        match row(&tx, &this, incoming, page.head.unix_ms)? {
             Ok(found) => applied.found += found,
             Err(refused) => {
                 applied.refused += 1;
@@ -83,7 +84,8 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
             Err(error) => {
                 let table = catalog::by_name(&text.table).map_or(TableId(0), |table| table.id);
                 let payload = serde_json::to_string(text).unwrap_or_default();
-                let refused = refusal(table, RowId(text.row), "unreadable_conflict", error.to_string(), payload);
+                let refused =
+                    refusal(table, RowId(text.row), refusals::UNREADABLE_CONFLICT, error.to_string(), payload);
                 ledger::refuse(&tx, &refused, now_ms)?;
             }
         }
@@ -96,32 +98,37 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
 }
 
 /// Stores a row and says how many conflicts that made, or why it cannot be stored.
-fn row(tx: &Transaction<'_>, this: &SelfState, incoming: &PullRow) -> Result<Result<u64, Refused>, StoreError> {
+fn row(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    incoming: &PullRow,
+    hub_ms: u64,
+) -> Result<Result<u64, Refused>, StoreError> {
     let id = RowId(incoming.id);
     let payload = || serde_json::to_string(incoming).unwrap_or_default();
     let Some(table) = catalog::by_name(&incoming.table) else {
         let reason = format!("this edge does not know the table {:?}", incoming.table);
-        return Ok(Err(refusal(TableId(0), id, "unknown_table", reason, payload())));
+        return Ok(Err(refusal(TableId(0), id, refusals::UNKNOWN_TABLE, reason, payload())));
     };
     evictions::cancel(tx, table, id)?;
     let values = match convert::values(table, &incoming.values) {
         Ok(values) => values,
-        Err(error) => return Ok(Err(refusal(table.id, id, "unreadable", error.to_string(), payload()))),
+        Err(error) => return Ok(Err(refusal(table.id, id, refusals::UNREADABLE, error.to_string(), payload()))),
     };
     let version = Version { vv: incoming.vv.0.clone(), gone: incoming.gone.0.clone(), dots: incoming.dots.0.clone() };
     let incoming = Row { version, values };
     let stored = match table.direction {
-        Direction::Down => replace(tx, table, id, incoming, None).map(|()| 0),
-        Direction::Both => join(tx, this, table, id, incoming),
+        Direction::Down => replace(tx, table, id, incoming, None, hub_ms).map(|()| 0),
+        Direction::Both => join(tx, this, table, id, incoming, hub_ms),
     };
     match stored {
         Ok(found) => ledger::settle(tx, Way::Down, table.id, id).map(|()| Ok(found)),
         Err(StoreError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            Ok(Err(refusal(table.id, id, "does_not_fit", error.to_string(), payload())))
+            Ok(Err(refusal(table.id, id, refusals::DOES_NOT_FIT, error.to_string(), payload())))
         }
         Err(StoreError::Row { source, .. }) => {
             let reason = format!("the row as it is here cannot be read: {source}");
-            Ok(Err(refusal(table.id, id, "local_unreadable", reason, payload())))
+            Ok(Err(refusal(table.id, id, refusals::LOCAL_UNREADABLE, reason, payload())))
         }
         Err(error) => Err(error),
     }
@@ -134,20 +141,24 @@ fn join(
     table: &'static Table,
     id: RowId,
     incoming: Row,
+    hub_ms: u64,
 ) -> Result<u64, StoreError> {
     let Some(tracked) = versions::load(tx, table, id)? else {
-        return replace(tx, table, id, incoming, None).map(|()| 0);
+        return replace(tx, table, id, incoming, None, hub_ms).map(|()| 0);
     };
     let hubs = incoming.version.vv.clone();
     let (local, unreadable) = local(tx, table, id, &tracked)?;
     match plan_pull(table.id, id, Some(&local), &incoming, &table.quiet()) {
         PullPlan::Keep => {
             let base = base_after(this, &tracked, &tracked.version, &hubs);
-            versions::save(tx, table, id, &Tracked { base, ..tracked })?;
+            let hub_had_ms = hub_had_ms(&tracked, base.as_ref(), hub_ms);
+            versions::save(tx, table, id, &Tracked { base, hub_had_ms, ..tracked })?;
             Ok(0)
         }
         PullPlan::Replace => {
-            replace(tx, table, id, incoming, Some(&tracked.version))?;
+            let same = incoming.version.vv == tracked.version.vv;
+            let had_ms = hub_had_ms(&tracked, None, hub_ms).filter(|_| same).unwrap_or(hub_ms);
+            replace(tx, table, id, incoming, Some(&tracked.version), had_ms)?;
             ledger::settle(tx, Way::Up, table.id, id)?;
             Ok(0)
         }
@@ -157,7 +168,14 @@ fn join(
             }
             let base = base_after(this, &tracked, &row.version, &hubs);
             save_values(tx, table, id, &row, Some(&tracked.version))?;
-            versions::save(tx, table, id, &Tracked { version: row.version, base, refused: tracked.refused })?;
+            // A merge was written by nobody, so the hub is first known to have it now, if nothing of ours waits in it.
+            let hub_had_ms = base.is_none().then_some(hub_ms);
+            versions::save(
+                tx,
+                table,
+                id,
+                &Tracked { version: row.version, base, hub_had_ms, refused: tracked.refused },
+            )?;
             let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
             for conflict in conflicts {
                 ledger::record(tx, conflict)?;
@@ -191,6 +209,12 @@ fn base_after(this: &SelfState, tracked: &Tracked, version: &Version, hubs: &Vec
     (version.vv.seen(this.replica) > base.seen(this.replica)).then_some(base)
 }
 
+/// When the hub was first known to have a row whose version stays as it is.
+fn hub_had_ms(tracked: &Tracked, base: Option<&Vector>, hub_ms: u64) -> Option<u64> {
+    let before = if tracked.base.is_none() { tracked.hub_had_ms } else { None };
+    if base.is_some() { None } else { before.or(Some(hub_ms)) }
+}
+
 /// Stores a row as it came, over one whose version here was `before`. The hub has all of it, so nothing waits.
 fn replace(
     tx: &Transaction<'_>,
@@ -198,12 +222,14 @@ fn replace(
     id: RowId,
     incoming: Row,
     before: Option<&Version>,
+    hub_ms: u64,
 ) -> Result<(), StoreError> {
     save_values(tx, table, id, &incoming, before)?;
     if table.direction == Direction::Down && !incoming.version.is_alive() {
         return versions::delete(tx, table, id);
     }
-    versions::save(tx, table, id, &Tracked { version: incoming.version, base: None, refused: None })
+    let tracked = Tracked { version: incoming.version, base: None, refused: None, hub_had_ms: Some(hub_ms) };
+    versions::save(tx, table, id, &tracked)
 }
 
 /// Writes the values where they belong. The statement that may fail comes first, so that a refused row leaves nothing.
@@ -232,6 +258,6 @@ fn evict(tx: &Transaction<'_>, evicted: &Evict) -> Result<(), StoreError> {
     evictions::ask(tx, table, id)
 }
 
-fn refusal(table: TableId, row: RowId, code: &str, reason: String, payload: String) -> Refused {
-    Refused { way: Way::Down, table, row, code: code.to_owned(), reason, payload }
+fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payload: String) -> Refused {
+    Refused { way: Way::Down, table, row, code: code.as_str().to_owned(), reason, payload }
 }

@@ -61,24 +61,26 @@ pub fn list(
     let sql = "select id, tenant_id, user_id, action, resource_type, resource_id, details, created_at from audit_logs
         where (tenant_id = ?1 or tenant_id is null) and (?2 is null or (created_at, id) < (?2, ?3))
         order by created_at desc, id desc limit ?4";
-    let read = |row: &Row<'_>| {
-        let uuid = |index: usize| -> rusqlite::Result<Option<Uuid>> {
-            let text: Option<String> = row.get(index)?;
-            Ok(text.and_then(|text| Uuid::try_parse(&text).ok()))
-        };
-        Ok(AuditRow {
-            id: uuid(0)?.unwrap_or_default(),
-            tenant: uuid(1)?,
-            user: uuid(2)?,
-            action: row.get(3)?,
-            resource_type: row.get(4)?,
-            resource: uuid(5)?,
-            details: row.get(6)?,
-            created_at: row.get(7)?,
-        })
-    };
     let mut statement = tx.prepare_cached(sql)?;
     let (time, id) = before.unzip();
     let rows = statement.query_map(params![tenant.to_string(), time, id, limit], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A record out of a row of its columns in their order.
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+    let uuid = |index: usize| -> rusqlite::Result<Option<Uuid>> {
+        let text: Option<String> = row.get(index)?;
+        Ok(text.and_then(|text| Uuid::try_parse(&text).ok()))
+    };
+    Ok(AuditRow {
+        id: uuid(0)?.unwrap_or_default(),
+        tenant: uuid(1)?,
+        user: uuid(2)?,
+        action: row.get(3)?,
+        resource_type: row.get(4)?,
+        resource: uuid(5)?,
+        details: row.get(6)?,
+        created_at: row.get(7)?,
+    })
 }

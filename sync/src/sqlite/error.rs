@@ -62,6 +62,14 @@ pub enum StoreError {
         /// What failed.
         source: io::Error,
     },
+    /// The file does not read back whole.
+    #[error("{path} is damaged: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found first.
+        problem: String,
+    },
     /// A row holds a value without a canonical form.
     #[error("row {row} cannot be read: {source}")]
     Row {

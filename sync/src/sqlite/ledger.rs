@@ -323,7 +323,8 @@ pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
     Ok(entries)
 }
 
-fn quarantine_id(way: Way, table: TableId, row: RowId) -> Uuid {
+/// The one entry that a row can have for a way.
+pub(super) fn quarantine_id(way: Way, table: TableId, row: RowId) -> Uuid {
     let way = match way {
         Way::Up => "up",
         Way::Down => "down",

@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod capture;
 pub mod changes;
 pub mod collisions;
@@ -18,6 +19,8 @@ pub mod directory;
 pub mod dump;
 pub mod error;
 mod evictions;
+pub mod health;
+pub mod history;
 pub mod ledger;
 pub mod listing;
 pub mod lockouts;
@@ -204,7 +207,11 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn check_library() -> Result<(), StoreError> {
+/// Refuses a SQLite library with a known defect.
+///
+/// # Errors
+/// [`StoreError::SqliteTooOld`].
+pub fn check_library() -> Result<(), StoreError> {
     let (min, needed) = SQLITE_VERSION_MIN;
     if rusqlite::version_number() < min {
         return Err(StoreError::SqliteTooOld { found: rusqlite::version().to_owned(), needed });

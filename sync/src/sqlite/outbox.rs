@@ -28,6 +28,7 @@ use crate::merge::vector::Vector;
 use crate::merge::version::Row;
 use crate::wire::convert;
 use crate::wire::message::{Batch, PushLine, PushRow};
+use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{StreamError, Writer};
 use crate::wire::version::{DotsText, VectorText};
 
@@ -250,11 +251,11 @@ fn row_lines(
     tracked: &Tracked,
     conflicts: &[Kept],
 ) -> Result<Result<Vec<Box<RawValue>>, Refused>, StoreError> {
-    let refused = |code: &str, reason: String, payload: &str| Refused {
+    let refused = |code: RefusalCode, reason: String, payload: &str| Refused {
         way: Way::Up,
         table: table.id,
         row: id,
-        code: code.to_owned(),
+        code: code.as_str().to_owned(),
         reason,
         payload: payload.to_owned(),
     };
@@ -262,13 +263,13 @@ fn row_lines(
     let values = if alive { rows::load(tx, table, id) } else { rows::load_last(tx, table, id) };
     let values = match values {
         Ok(values) => values.unwrap_or_default(),
-        Err(StoreError::Row { source, .. }) => return Ok(Err(refused("unreadable", source.to_string(), "{}"))),
+        Err(StoreError::Row { source, .. }) => return Ok(Err(refused(refusals::UNREADABLE, source.to_string(), "{}"))),
         Err(error) => return Err(error),
     };
     let row = Row { version: tracked.version.clone(), values };
     if let Some(register) = missing(this, table, &row, tracked) {
         let reason = format!("{}.{register} was written here and its value is not to be found", table.name);
-        return Ok(Err(refused("value_missing", reason, "{}")));
+        return Ok(Err(refused(refusals::VALUE_MISSING, reason, "{}")));
     }
     let mut lines = vec![json(&PushLine::Row(push_row(this, table, id, &row, tracked)))?];
     for kept in conflicts {
@@ -277,7 +278,7 @@ fn row_lines(
     let bytes: usize = lines.iter().map(|line| line.get().len()).sum();
     if bytes > LINES_BYTES_MAX && !fits(&lines)? {
         let reason = format!("a row of {bytes} bytes is more than a push may carry");
-        return Ok(Err(refused("too_large", reason, "{}")));
+        return Ok(Err(refused(refusals::TOO_LARGE, reason, "{}")));
     }
     Ok(Ok(lines))
 }

@@ -22,6 +22,7 @@ use crate::merge::plan::{Clamp, restamp};
 use crate::wire::conflict;
 use crate::wire::frames::{PushAnswer, PushBody, read_push};
 use crate::wire::message::{Outcome, PushRow, RowAnswer};
+use crate::wire::refusals;
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,14 @@ fn take(
     let key = |table: &str, id| (table.to_owned(), id);
     let answers: BTreeMap<_, _> = answer.rows.iter().map(|row| (key(&row.table, row.id), row)).collect();
     let (mut busy, mut settled) = (false, 0);
+    let hub_ms = answer.head.unix_ms;
     for row in &sent.rows {
         let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
         match answer.outcome {
             Outcome::Busy => busy = true,
-            Outcome::Accepted | Outcome::Merged => settled += u64::from(accept(tx, &this, in_flight, row, answer)?),
+            Outcome::Accepted | Outcome::Merged => {
+                settled += u64::from(accept(tx, &this, in_flight, row, answer, hub_ms)?);
+            }
             Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
     }
@@ -86,7 +90,7 @@ fn take(
         ledger::audit_sent(tx, audit.id)?;
     }
     self_state::set_fence(tx, &answer.head.fence)?;
-    self_state::heard(tx, now_ms, answer.head.unix_ms)?;
+    self_state::heard(tx, now_ms, hub_ms)?;
     outbox::delete(tx)?;
     let counts = status::counts(tx)?;
     let more = counts.rows_pending + counts.conflicts_pending + counts.audits_pending > 0;
@@ -102,6 +106,7 @@ fn accept(
     in_flight: &InFlight,
     sent: &PushRow,
     answer: &RowAnswer,
+    hub_ms: u64,
 ) -> Result<bool, StoreError> {
     let Some((table, id, mut tracked)) = tracked(tx, sent)? else { return Ok(true) };
     let sent_seq = sent.vv.0.seen(this.replica);
@@ -117,6 +122,7 @@ fn accept(
     let waits = tracked.version.vv.seen(this.replica) > acknowledged.seen(this.replica);
     tracked.base = waits.then(|| base.clone().join(&acknowledged));
     tracked.refused = None;
+    tracked.hub_had_ms = (!waits).then_some(hub_ms);
     versions::save(tx, table, id, &tracked)?;
     ledger::settle(tx, Way::Up, table.id, id)?;
     if !waits && evictions::is_due(tx, table, id)? {
@@ -157,10 +163,10 @@ fn refuse(
         return Ok(true);
     }
     let (default_code, default_reason) = match answer.outcome {
-        Outcome::NeedFull => ("need_full", "the hub lacks writes of others that this edge has seen"),
-        _ => ("refused", "the hub gave no reason"),
+        Outcome::NeedFull => (refusals::NEED_FULL, "the hub lacks writes of others that this edge has seen"),
+        _ => (refusals::REFUSED, "the hub gave no reason"),
     };
-    let code = answer.code.clone().unwrap_or_else(|| default_code.to_owned());
+    let code = answer.code.clone().unwrap_or_else(|| default_code.as_str().to_owned());
     let reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
     tracked.refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq });
     versions::save(tx, table, id, &tracked)?;

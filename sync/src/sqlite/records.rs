@@ -75,7 +75,7 @@ impl Record {
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn find(tx: &Connection, table: &'static Table, tenant: Uuid, id: RowId) -> Result<Option<Record>, StoreError> {
-    let sql = format!("{} where {} = ? and t.id = ?", selection(table, &[]), tenant_column(table));
+    let sql = format!("{} where {} and t.id = ?", selection(table, &[]), of_tenant(table));
     let keys = [tenant.to_string(), id.to_string()];
     Ok(tx.prepare_cached(&sql)?.query_row(keys, |row| read(table, row)).optional()?)
 }
@@ -85,8 +85,7 @@ pub fn find(tx: &Connection, table: &'static Table, tenant: Uuid, id: RowId) -> 
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn exists(tx: &Connection, table: &Table, tenant: Uuid, id: Uuid) -> Result<bool, StoreError> {
-    let sql =
-        format!("select exists (select 1 from {} as t where {} = ? and t.id = ?)", table.sqlite, tenant_column(table));
+    let sql = format!("select exists (select 1 from {} as t where {} and t.id = ?)", table.sqlite, of_tenant(table));
     Ok(tx.prepare_cached(&sql)?.query_row([tenant.to_string(), id.to_string()], |row| row.get(0))?)
 }
 
@@ -165,6 +164,17 @@ pub(super) fn selection(table: &Table, more: &[&str]) -> String {
     sql
 }
 
+/// The condition that a row is of the tenant in the next parameter. Users are of every tenant that refers to them.
+fn of_tenant(table: &Table) -> String {
+    if table.scope == Scope::Referred {
+        return "? in (select tenant_id from user_tenant_associations where user_id = t.id
+          union all select tenant_id from user_site_assignments where t.id in (user_id, assigned_by)
+          union all select tenant_id from tasks where user_id = t.id)"
+            .to_owned();
+    }
+    format!("{} = ?", tenant_column(table))
+}
+
 /// The column that says whose row it is.
 pub(super) fn tenant_column(table: &Table) -> &'static str {
     if table.scope == Scope::Itself { "t.id" } else { "t.tenant_id" }
@@ -188,7 +198,7 @@ pub(super) fn read(table: &'static Table, row: &Row<'_>) -> rusqlite::Result<Rec
 }
 
 /// The word for a state of a row: two rows, or two states of one, never share it by accident.
-fn word(id: RowId, vector: &str) -> String {
+pub(super) fn word(id: RowId, vector: &str) -> String {
     let mut word = Uuid::new_v5(&id.0, vector.as_bytes()).simple().to_string();
     word.truncate(16);
     word

@@ -24,6 +24,9 @@ pub struct Tracked {
     pub base: Option<Vector>,
     /// Why the hub refused it, if it did.
     pub refused: Option<Refusal>,
+    /// When the hub was first known to have it as it is here, in Unix milliseconds by the hub's clock. It says nothing
+    /// while something waits, and is `None` for rows that were acknowledged before this was kept.
+    pub hub_had_ms: Option<u64>,
 }
 
 /// Why a row is not taken. A later write of the row clears it.
@@ -51,7 +54,7 @@ pub struct Key {
 /// # Errors
 /// [`StoreError::Version`], [`StoreError::Text`] when the record is damaged, [`StoreError::Sqlite`].
 pub fn load(tx: &Connection, table: &Table, id: RowId) -> Result<Option<Tracked>, StoreError> {
-    let select = "select vv, dots, gone, base, refused from sync_rows where tbl = ?1 and row_id = ?2";
+    let select = "select vv, dots, gone, base, refused, hub_had_ms from sync_rows where tbl = ?1 and row_id = ?2";
     let mut statement = tx.prepare_cached(select)?;
     statement.query_row(params![table.id.0, id.to_string()], |row| Ok(tracked(row))).optional()?.transpose()
 }
@@ -61,10 +64,10 @@ pub fn load(tx: &Connection, table: &Table, id: RowId) -> Result<Option<Tracked>
 /// # Errors
 /// [`StoreError::Text`], [`StoreError::Sqlite`].
 pub fn save(tx: &Transaction<'_>, table: &Table, id: RowId, tracked: &Tracked) -> Result<(), StoreError> {
-    let insert = "insert into sync_rows (tbl, row_id, vv, dots, gone, hlc, base, refused)
-        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    let insert = "insert into sync_rows (tbl, row_id, vv, dots, gone, hlc, base, refused, hub_had_ms)
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         on conflict (tbl, row_id) do update set vv = excluded.vv, dots = excluded.dots, gone = excluded.gone,
-          hlc = excluded.hlc, base = excluded.base, refused = excluded.refused";
+          hlc = excluded.hlc, base = excluded.base, refused = excluded.refused, hub_had_ms = excluded.hub_had_ms";
     let Version { vv, gone, dots } = &tracked.version;
     let unreadable = |source| StoreError::Text { what: "a refusal", source };
     let refused = tracked.refused.as_ref().map(serde_json::to_string).transpose().map_err(unreadable)?;
@@ -79,6 +82,7 @@ pub fn save(tx: &Transaction<'_>, table: &Table, id: RowId, tracked: &Tracked) -
         hlc,
         tracked.base.as_ref().map(vector_text),
         refused,
+        tracked.hub_had_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
     ])?;
     Ok(())
 }
@@ -102,12 +106,12 @@ pub fn for_each_pending(
     table: &Table,
     mut each: impl FnMut(RowId, Tracked) -> Result<Flow, StoreError>,
 ) -> Result<Flow, StoreError> {
-    let select = "select vv, dots, gone, base, refused, row_id from sync_rows
+    let select = "select vv, dots, gone, base, refused, hub_had_ms, row_id from sync_rows
         where base is not null and refused is null and tbl = ?1 order by row_id";
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([table.id.0])?;
     while let Some(row) = rows.next()? {
-        let id: String = row.get(5)?;
+        let id: String = row.get(6)?;
         let Ok(id) = Uuid::try_parse(&id) else { continue };
         if each(RowId(id), tracked(row)?)? == Flow::Stop {
             return Ok(Flow::Stop);
@@ -156,12 +160,12 @@ pub fn refused_unknown(tx: &Connection, table: &Table) -> Result<BTreeSet<RowId>
 /// # Errors
 /// As [`load`].
 pub(super) fn load_all_of(tx: &Connection, table: &Table) -> Result<Vec<(RowId, Tracked)>, StoreError> {
-    let select = "select vv, dots, gone, base, refused, row_id from sync_rows where tbl = ?1";
+    let select = "select vv, dots, gone, base, refused, hub_had_ms, row_id from sync_rows where tbl = ?1";
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([table.id.0])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let id: String = row.get(5)?;
+        let id: String = row.get(6)?;
         let Ok(id) = Uuid::try_parse(&id) else { continue };
         all.push((RowId(id), tracked(row)?));
     }
@@ -179,5 +183,7 @@ fn tracked(row: &Row<'_>) -> Result<Tracked, StoreError> {
     let refused: Option<String> = row.get(4)?;
     let unreadable = |source| StoreError::Text { what: "a refusal", source };
     let refused = refused.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
-    Ok(Tracked { version: Version { vv, gone, dots }, base, refused })
+    let hub_had_ms: Option<i64> = row.get(5)?;
+    let hub_had_ms = hub_had_ms.and_then(|ms| u64::try_from(ms).ok());
+    Ok(Tracked { version: Version { vv, gone, dots }, base, refused, hub_had_ms })
 }

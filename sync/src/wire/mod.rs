@@ -6,10 +6,12 @@
 //! errors as programs read them.
 
 pub mod canonical;
+pub mod codes;
 pub mod conflict;
 pub mod convert;
 pub mod frames;
 pub mod message;
 pub mod problem;
+pub mod refusals;
 pub mod stream;
 pub mod version;

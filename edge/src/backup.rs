@@ -1,0 +1,125 @@
+//! One file that holds all of an edge: the mirror with what waits, and the credential.
+//!
+//! A backup is as secret as the data directory: with it, somebody is this edge to its hub. It is readable by its owner
+//! alone. It is written beside its name and takes it when it is whole and on the disk; the name is reserved by an empty
+//! file from the start, so that nothing is ever overwritten.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sync::sqlite::backup::{self, Contents, Luggage};
+use sync::sqlite::error::StoreError;
+use sync::sqlite::open_reader;
+
+use crate::credential::{Credential, CredentialError};
+use crate::data_dir::DataDir;
+use crate::socket::remove_if_there;
+
+/// A backup that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// What it holds.
+    pub contents: Contents,
+    /// Whether it holds a credential: whether the edge is enrolled.
+    pub has_credential: bool,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A backup that was not made. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Something has the name.
+    #[error("{} is there already and is not overwritten: give another name", .0.display())]
+    Exists(PathBuf),
+    /// The file cannot be made or made durable.
+    #[error("cannot write {}: {source}: choose a place with room that you may write to", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The edge's credential cannot be read.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The mirror cannot be read, or the copy not written.
+    #[error("cannot copy the mirror to {}: {source}", path.display())]
+    Store {
+        /// The copy.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// Copies an edge, running or not, into a new file. `made_at` is in stored form.
+///
+/// # Errors
+/// [`BackupError`].
+pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupError> {
+    let file_error = |source| BackupError::File { path: to.to_owned(), source };
+    let store_error = |source| BackupError::Store { path: to.to_owned(), source };
+    let path = std::path::absolute(to).map_err(file_error)?;
+    let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let reserved = Unfinished::reserve(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
+        _ => file_error(source),
+    })?;
+    let mut partial = OsString::from(&path);
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    // Only a backup to this name that was cut short leaves one behind, and the name was free.
+    remove_if_there(&partial).map_err(file_error)?;
+    let copy = Unfinished::reserve(&partial).map_err(file_error)?;
+
+    let text = match Credential::load(&data.credential())? {
+        Some(_) => Some(fs::read_to_string(data.credential()).map_err(file_error)?),
+        None => None,
+    };
+    let reader = open_reader(&data.database()).map_err(store_error)?;
+    backup::copy(&reader, &partial).map_err(store_error)?;
+    let luggage = Luggage { made_at, program: env!("CARGO_PKG_VERSION"), credential: text.as_deref() };
+    let contents = backup::complete(&partial, luggage).map_err(store_error)?;
+
+    let file = File::open(&partial).map_err(file_error)?;
+    file.sync_all().map_err(file_error)?;
+    let bytes = file.metadata().map_err(file_error)?.len();
+    fs::rename(&partial, &path).map_err(file_error)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(file_error)?;
+    copy.keep();
+    reserved.keep();
+    Ok(Made { contents, has_credential: text.is_some(), bytes })
+}
+
+/// A file that goes again unless it is kept.
+struct Unfinished {
+    path: Option<PathBuf>,
+}
+
+impl Unfinished {
+    /// Makes an empty file that its owner alone may read. It must not be there.
+    fn reserve(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Self { path: Some(path.to_owned()) })
+    }
+
+    fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // A failed backup is told already; what SQLite keeps beside a copy goes with it.
+            let _ = fs::remove_file(path);
+            let mut journal = OsString::from(path);
+            journal.push("-journal");
+            let _ = fs::remove_file(journal);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A copy of an edge's file, made while the edge works, with what else a new box needs.
+//!
+//! The copy is read in one transaction and is whole as of one moment; writers are not held up. It is an edge's file
+//! itself, in rollback-journal form, with one more table:
+//!
+//! | `sync_backup` | meaning |
+//! |---|---|
+//! | made_at | when it was made, by the edge's clock |
+//! | program | the version that made it |
+//! | credential | the text of `credential.json`; null for an edge that was never enrolled |
+//!
+//! Sessions are left out: who signed out must not be signed in again by a restore.
+
+use std::path::Path;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, ToSql, Transaction, params};
+
+use super::error::StoreError;
+use super::health;
+use super::status::{self, Counts};
+use crate::catalog::TABLES;
+
+/// What a copy carries beside the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Luggage<'a> {
+    /// When it is made, in stored form.
+    pub made_at: &'a str,
+    /// The version of the program.
+    pub program: &'a str,
+    /// The text of the credential's file.
+    pub credential: Option<&'a str>,
+}
+
+/// What a copy holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Living rows.
+    pub rows: u64,
+    /// What waits, was refused and is in conflict.
+    pub counts: Counts,
+}
+
+/// Copies the file of a connection, which may be read-only, to `to`: a file that is not there, or is empty. An absolute
+/// path, because SQLite takes some relative ones for URIs.
+///
+/// # Errors
+/// [`StoreError::Sqlite`], when the disk is full or a page is damaged above all.
+pub fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
+    let vacuum = "vacuum into ?1";
+    connection.execute(vacuum, [PathText(to)])?;
+    Ok(())
+}
+
+/// Makes a copy complete, reads it back, and says what it holds. The caller makes it durable.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when the copy cannot be read back whole, [`StoreError::Sqlite`].
+pub fn complete(path: &Path, luggage: Luggage<'_>) -> Result<Contents, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    let tx = connection.transaction()?;
+    pack(&tx, luggage)?;
+    sign_out(&tx)?;
+    tx.commit()?;
+    if let Some(problem) = health::damage(&connection)?.into_iter().next() {
+        return Err(StoreError::Damaged { path: path.to_owned(), problem });
+    }
+    let mut contents = Contents { rows: 0, counts: status::counts(&connection)? };
+    for table in TABLES.iter().filter(|table| table.dumped) {
+        contents.rows += living(&connection, table.sqlite)?;
+    }
+    Ok(contents)
+}
+
+fn pack(tx: &Transaction<'_>, luggage: Luggage<'_>) -> Result<(), StoreError> {
+    tx.execute_batch(
+        "create table sync_backup (made_at text not null, program text not null, credential text) strict",
+    )?;
+    let insert = "insert into sync_backup (made_at, program, credential) values (?1, ?2, ?3)";
+    tx.execute(insert, params![luggage.made_at, luggage.program, luggage.credential])?;
+    Ok(())
+}
+
+fn sign_out(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    let delete = "delete from sync_sessions";
+    tx.execute(delete, [])?;
+    Ok(())
+}
+
+fn living(connection: &Connection, table: &str) -> Result<u64, StoreError> {
+    let count: i64 = connection.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// A path as SQLite takes it, UTF-8 or not.
+struct PathText<'a>(&'a Path);
+
+impl ToSql for PathText<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0.as_os_str().as_encoded_bytes())))
+    }
+}
