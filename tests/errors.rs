@@ -17,10 +17,8 @@ fn workspace() -> PathBuf {
 }
 
 fn tables() -> [(&'static str, Vec<ErrorCode>); 5] {
-    let api = edge::api::codes::CODES.iter();
-    let api = api.map(|entry| ErrorCode::new(entry.code, entry.status.as_u16(), entry.when, entry.what_to_do));
     [
-        ("The local API", api.collect()),
+        ("The local API", edge::api::codes::CODES.to_vec()),
         ("The protocol: what the hub answers", hub::CODES.to_vec()),
         ("Rows that are refused", refusals::CODES.to_vec()),
         ("`edge` commands", edge::cli::codes::CODES.to_vec()),

@@ -21,6 +21,7 @@ use sync::sqlite::self_state::{self, SelfState};
 use sync::sqlite::versions::{self, Tracked};
 use sync::sqlite::{history, rows};
 use sync::wire::convert::json_of;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::conflicts::{self as conflicts_json, ConflictJson};
@@ -35,7 +36,7 @@ pub const EVENTS_MAX: u32 = 200;
 pub const CONFLICTS_MAX: u32 = 200;
 
 /// Everything that this edge knows of one row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct History {
     /// The table.
     pub table: &'static str,
@@ -46,6 +47,7 @@ pub struct History {
     /// The word for its version, as in `_sync.version` and `ETag`.
     pub version: String,
     /// Its columns as they are here, or were last; `None` when nothing is left of a dead one.
+    #[schema(value_type = Option<Object>)]
     pub values: Option<BTreeMap<&'static str, Box<RawValue>>>,
     /// Why the values cannot be read as the protocol needs them, if they cannot.
     pub unreadable: Option<String>,
@@ -70,14 +72,16 @@ pub struct History {
 }
 
 /// What merges as one: a column, a group of columns named by its first, or one key of `metadata`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RegisterHistory {
     /// Its name.
     pub register: String,
     /// The value; null for a key that was removed.
+    #[schema(value_type = Value)]
     pub value: Box<RawValue>,
     /// The values of the columns that win and lose together with it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<Object>)]
     pub with: BTreeMap<&'static str, Box<RawValue>>,
     /// Who wrote it last, where and when.
     #[serde(flatten)]
@@ -87,7 +91,7 @@ pub struct RegisterHistory {
 }
 
 /// One write of a row.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Write {
     /// The replica's id.
     pub replica: u32,
@@ -106,7 +110,8 @@ pub struct Write {
 }
 
 /// A person.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HistoryPerson)]
 pub struct Person {
     /// The user's id.
     pub id: Uuid,
@@ -117,7 +122,7 @@ pub struct Person {
 }
 
 /// Where a write is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReceiptState {
     /// Here alone.
@@ -129,7 +134,7 @@ pub enum ReceiptState {
 }
 
 /// How far a row has come.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Receipt {
     /// Where its writes are.
     pub state: ReceiptState,
@@ -143,7 +148,8 @@ pub struct Receipt {
 }
 
 /// A row that was refused.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HistoryRefused)]
 pub struct Refused {
     /// Why, as a stable code.
     pub code: String,
@@ -154,7 +160,8 @@ pub struct Refused {
 }
 
 /// What a person did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryEvent)]
 pub struct Event {
     /// When.
     pub at: String,
@@ -163,6 +170,7 @@ pub struct Event {
     /// What.
     pub action: String,
     /// More: the columns with their values before and after.
+    #[schema(value_type = Object)]
     pub changes: Box<RawValue>,
 }
 

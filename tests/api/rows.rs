@@ -1,7 +1,7 @@
 //! Rows from their making to their end.
 
 use serde_json::{Value, json};
-use tests::desk::{Desk, HERE, TENANT};
+use tests::desk::{Desk, FOREIGN, HERE, TENANT};
 
 use super::refused;
 
@@ -135,4 +135,33 @@ async fn the_rest_of_the_routes_answer_as_the_contract_says() {
     assert_eq!(desk.ask(&maria, "GET", "/sync/quarantine", None).await.json(), json!({"items": [], "next": null}));
     assert_eq!(desk.ask(&maria, "DELETE", "/session", None).await.status, 204);
     refused(&desk.ask(&maria, "GET", "/me", None).await, 401, "unauthorized", None);
+}
+
+#[tokio::test]
+async fn the_history_of_a_row_says_who_wrote_what_and_whether_headquarters_has_it() {
+    let desk = Desk::start().await;
+    let maria = desk.sign_in("maria").await;
+    let made = desk.ask(&maria, "POST", "/tasks", Some(json!({"title": "First"}))).await.json();
+    let id = made["id"].as_str().unwrap();
+    let path = format!("/rows/tasks/{id}/history");
+    desk.ask(&maria, "PATCH", &format!("/tasks/{id}"), Some(json!({"title": "Second"}))).await;
+    let history = desk.ask(&maria, "GET", &path, None).await.json();
+    assert_eq!((&history["alive"], &history["receipt"]["state"]), (&json!(true), &json!("waiting")));
+    let title = history["registers"].as_array().unwrap().iter().find(|one| one["register"] == "title").unwrap();
+    assert_eq!((&title["value"], &title["receipt"]), (&json!("Second"), &json!("waiting")));
+    assert_eq!((&title["edge"], &title["person"]["email"]), (&Value::Null, &json!("maria@acme.example")));
+    let events = history["events"].as_array().unwrap();
+    assert_eq!((events.len(), &events[0]["action"], &events[1]["action"]), (2, &json!("update"), &json!("create")));
+    assert_eq!(events[0]["changes"]["after"]["title"], "Second");
+
+    desk.ask(&maria, "DELETE", &format!("/tasks/{id}"), None).await;
+    let dead = desk.ask(&maria, "GET", &path, None).await.json();
+    assert_eq!((&dead["alive"], &dead["values"]["title"]), (&json!(false), &json!("Second")));
+    for path in [
+        format!("/rows/tasks/{}/history", FOREIGN[2]),
+        format!("/rows/credentials/{id}/history"),
+        "/rows/tasks/x/history".to_owned(),
+    ] {
+        refused(&desk.ask(&maria, "GET", &path, None).await, 404, "not_found", None);
+    }
 }

@@ -6,9 +6,10 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rusqlite::ErrorCode as SqliteCode;
 use sync::sqlite::error::StoreError;
+use sync::wire::codes::ErrorCode;
 use sync::wire::problem::{PROBLEM_JSON, Problem};
 
-use super::codes::{self, ErrorCode};
+use super::codes;
 use super::row::RowJson;
 use crate::refusal::{Mistake, Refusal};
 use crate::sessions::SignInError;
@@ -88,6 +89,11 @@ impl From<StoreError> for Error {
 }
 
 impl Error {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// Its stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -136,7 +142,7 @@ impl Error {
     }
 
     fn problem(&self) -> Problem {
-        let ErrorCode { code, status, .. } = self.code();
+        let (code, status) = (self.code().code, self.status());
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Problem::new(status.as_u16(), title, code, self.detail());
         match self {
@@ -159,7 +165,7 @@ impl Error {
             Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
-            _ if self.code().status == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
             _ => None,
         }
     }
@@ -236,7 +242,7 @@ impl IntoResponse for Error {
         if let Some(Refusal::Store(error)) = self.refusal() {
             tracing::error!(%error, "a request failed");
         }
-        let mut response = (self.code().status, Json(self.problem())).into_response();
+        let mut response = (self.status(), Json(self.problem())).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);

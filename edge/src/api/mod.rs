@@ -31,6 +31,7 @@ pub mod error;
 pub mod events;
 mod export;
 mod health;
+mod history;
 mod metrics;
 pub mod openapi;
 mod paging;
@@ -78,6 +79,7 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         .route("/users", get(people::users))
         .route("/tenant", get(people::tenant))
         .route("/audit", get(audit::list))
+        .route("/rows/{table}/{id}/history", get(history::show))
         .route("/batch", post(batch::run))
         .route("/export/{file}", get(export::export))
         .route("/events", get(events::listen))

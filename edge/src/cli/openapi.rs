@@ -1,6 +1,7 @@
 //! `edge openapi`: the description of the API.
 
 use super::error::CliError;
+use super::print;
 
 /// Prints the OpenAPI 3.1 document of this edge's API, the same that a running edge serves at /api/openapi.json.
 #[derive(Debug, clap::Args)]
@@ -9,6 +10,5 @@ pub(super) struct Arguments {}
 
 /// Runs the command.
 pub(super) fn run(_: Arguments) -> Result<(), CliError> {
-    println!("{}", crate::api::openapi::text());
-    Ok(())
+    print::text(&(crate::api::openapi::text() + "\n"))
 }

@@ -147,7 +147,7 @@ impl<E: Into<Error>> From<E> for PageError {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let status = self.error.code().status;
+        let status = self.error.status();
         if matches!(self.error, Error::SignedOut | Error::Refused(Refusal::MembershipEnded)) {
             let next = self.next.filter(|next| next != "/");
             let query = next.map(|next| {

@@ -148,7 +148,7 @@ pub(super) fn header(name: &str, about: &str, schema: impl Into<RefOr<Schema>>) 
 }
 
 /// A part of the path.
-fn in_path(name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
+pub(super) fn in_path(name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let mut parameter = parameter(name, ParameterIn::Path, about, schema);
     parameter.required = Required::True;
     parameter

@@ -8,7 +8,9 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Content, Ref, RefOr};
 
-use crate::api::codes::{CODES, ErrorCode};
+use sync::wire::codes::ErrorCode;
+
+use crate::api::codes::CODES;
 
 /// What every problem has in common.
 pub(super) fn schema() -> RefOr<Schema> {
@@ -51,12 +53,12 @@ pub(super) fn name(status: u16) -> String {
 
 /// Every status that a problem comes with.
 pub(super) fn statuses() -> BTreeSet<u16> {
-    CODES.iter().map(|code| code.status.as_u16()).collect()
+    CODES.iter().map(|code| code.status).collect()
 }
 
 /// The answer with a status.
 pub(super) fn response(status: u16) -> Response {
-    let codes: Vec<&ErrorCode> = CODES.iter().filter(|code| code.status.as_u16() == status).collect();
+    let codes: Vec<&ErrorCode> = CODES.iter().filter(|code| code.status == status).collect();
     let listed = codes.iter().map(|code| format!("`{}`: {}", code.code, code.when)).collect::<Vec<_>>().join("; ");
     let mut content = Content::new(Some(Ref::from_schema_name("Problem")));
     content.example = codes.first().map(|code| {

@@ -6,13 +6,14 @@ use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Components, HttpMethod, Ref, RefOr};
 
-use super::operation::{Described, header, operation, query};
+use super::operation::{Described, header, in_path, operation, query};
 use super::{problems, rows};
 use crate::api::audit::AuditJson;
 use crate::api::batch::{self, OPERATIONS_MAX};
 use crate::api::conflicts::{ConflictJson, SideJson};
 use crate::api::events::{ResetEvent, RowEvent};
 use crate::api::export::EXPORTS as RESOURCES;
+use crate::api::history::tables;
 use crate::api::paging::PAGE_ROWS;
 use crate::api::people::MemberJson;
 use crate::api::query::{Filter, Takes};
@@ -22,6 +23,7 @@ use crate::api::row::Sync;
 use crate::api::sessions::{MeJson, PersonJson, SessionJson, SiteJson, TenantJson};
 use crate::api::sync::QuarantineJson;
 use crate::edits;
+use crate::history::{Event, History, Person, Receipt, ReceiptState, Refused, RegisterHistory, Write};
 use crate::status::Status;
 use sync::catalog::{Kind, Table};
 use sync::sqlite::listing::PAGE_ROWS_MAX;
@@ -71,6 +73,14 @@ pub(super) fn components() -> Components {
     derived::<SiteJson>(&mut add, "SiteName");
     derived::<MemberJson>(&mut add, "Member");
     derived::<AuditJson>(&mut add, "AuditRecord");
+    derived::<History>(&mut add, "History");
+    derived::<RegisterHistory>(&mut add, "RegisterHistory");
+    derived::<Write>(&mut add, "Write");
+    derived::<Person>(&mut add, "HistoryPerson");
+    derived::<ReceiptState>(&mut add, "ReceiptState");
+    derived::<Receipt>(&mut add, "Receipt");
+    derived::<Refused>(&mut add, "HistoryRefused");
+    derived::<Event>(&mut add, "HistoryEvent");
     derived::<RowEvent>(&mut add, "RowEvent");
     derived::<ResetEvent>(&mut add, "ResetEvent");
     for status in problems::statuses() {
@@ -242,7 +252,12 @@ fn of_sync() -> Vec<Described> {
 }
 
 fn of_many() -> Vec<Described> {
+    let table_names: Vec<&str> = tables().map(|table| table.name).collect();
     let mut described = vec![
+        operation(HttpMethod::Get, "/api/v1/rows/{table}/{id}/history", "getHistory", "sync", "All that is known of a row")
+            .about("Who wrote what and where, whether headquarters has it, what lost to what, and what people did. Dead rows too.")
+            .parameter(in_path("table", "The table.", words(&table_names)))
+            .answers(200, "The history.", Ref::from_schema_name("History"), history_example()),
         operation(HttpMethod::Post, "/api/v1/batch", "batch", "sync", "Several writes as one")
             .about("All happen, or none. In a column that holds an id, `\"$0\"` stands for the id that operation 0 made.")
             .parameter(idempotency_key()).problem(400)
@@ -496,6 +511,16 @@ fn me_example() -> Value {
 fn status_example() -> Value {
     json!({"state": "online", "in_sync": true, "pending": 0, "last_exchange_at": AT, "last_error": null,
         "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0})
+}
+
+fn history_example() -> Value {
+    let write = json!({"register": "title", "value": "Grease door 4", "replica": 3, "edge": "wh-1", "seq": 4711,
+        "hlc": "117667186283511808", "site": "Warehouse", "person": {"id": ID, "name": "Grace Okafor", "email": "grace@acme-corp.com"},
+        "at": AT, "receipt": "at_hq"});
+    json!({"table": "tasks", "row_id": ID, "alive": true, "version": "8c1b7e0f5a2d4396", "values": {"title": "Grease door 4"},
+        "unreadable": null, "vv": {"1": 12, "3": 4711}, "gone": {}, "acknowledged": {"1": 12, "3": 4711},
+        "registers": [write], "deleted": null, "receipt": {"state": "at_hq", "since": AT, "code": null, "reason": null},
+        "not_applied": null, "conflicts": [], "events": []})
 }
 
 fn conflict_example() -> Value {
