@@ -149,7 +149,7 @@ async fn the_history_of_a_row_says_who_wrote_what_and_whether_headquarters_has_i
     assert_eq!((&history["alive"], &history["receipt"]["state"]), (&json!(true), &json!("waiting")));
     let title = history["registers"].as_array().unwrap().iter().find(|one| one["register"] == "title").unwrap();
     assert_eq!((&title["value"], &title["receipt"]), (&json!("Second"), &json!("waiting")));
-    assert_eq!((&title["edge"], &title["person"]["email"]), (&Value::Null, &json!("maria@acme.example")));
+    assert_eq!((&title["edge"], &title["person"]["email"]), (&json!("hq-1"), &json!("maria@acme.example")));
     let events = history["events"].as_array().unwrap();
     assert_eq!((events.len(), &events[0]["action"], &events[1]["action"]), (2, &json!("update"), &json!("create")));
     assert_eq!(events[0]["changes"]["after"]["title"], "Second");
