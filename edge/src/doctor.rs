@@ -251,7 +251,8 @@ fn clock_of(state: &SelfState, now_ms: u64) -> Finding {
     match state.clock_offset_ms {
         None => ok("clock", format!("it says {now}; no hub has been asked yet")),
         Some(offset_ms) => {
-            let found = format!("the hub's is {offset_ms} ms from ours, when it last answered");
+            let side = if offset_ms < 0 { "ahead of" } else { "behind" };
+            let found = format!("it was {} ms {side} the hub's when that last answered", offset_ms.unsigned_abs());
             match offset_ms.unsigned_abs() {
                 ..OFFSET_MS_WARN => ok("clock", found),
                 OFFSET_MS_WARN..FUTURE_MS_MAX => warn("clock", found, "set the clock, better by NTP"),

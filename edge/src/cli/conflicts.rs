@@ -4,7 +4,8 @@ use sync::sqlite::open_reader;
 use uuid::Uuid;
 
 use super::error::CliError;
-use super::{Options, answers, runtime};
+use super::{Options, answers, print, runtime};
+use crate::conflicts::ConflictView;
 use crate::control::{Decision, Request};
 use crate::data_dir::DataDir;
 use crate::{api, conflicts};
@@ -62,8 +63,7 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
         Action::Dismiss(chosen) => (chosen.request(Decision::Dismiss), "dismissed"),
     };
     runtime()?.block_on(answers::ask(config, request, |_| {}))?;
-    println!("{done}");
-    Ok(())
+    print::text(&format!("{done}\n"))
 }
 
 impl Chosen {
@@ -80,16 +80,20 @@ fn list(data: &DataDir, all: bool, json: bool) -> Result<(), CliError> {
     let listed = conflicts::list(&open_reader(&data.database())?, &statuses, None, None, LIST_MAX);
     for conflict in listed.map_err(|refusal| CliError::Failed(refusal.to_string()))? {
         if json {
-            let line = serde_json::to_string(&api::conflicts::json(&conflict));
-            println!("{}", line.map_err(|error| CliError::Failed(error.to_string()))?);
+            print::json(&api::conflicts::json(&conflict))?;
         } else {
-            let column = conflict.column.as_deref().unwrap_or("the whole row");
-            println!("{}  {} {}  {column}", conflict.id, conflict.table.name, conflict.row_id);
-            println!("    won   at {} {}  {}", conflict.winner.site, conflict.winner.at, shown(&conflict.winner));
-            println!("    lost  at {} {}  {}", conflict.loser.site, conflict.loser.at, shown(&conflict.loser));
+            print::text(&told(&conflict))?;
         }
     }
     Ok(())
+}
+
+fn told(conflict: &ConflictView) -> String {
+    let ConflictView { id, table, row_id, winner, loser, .. } = conflict;
+    let column = conflict.column.as_deref().unwrap_or("the whole row");
+    let side = |side: &conflicts::Side| format!("at {} {}  {}", side.site, side.at, shown(side));
+    let (won, lost) = (side(winner), side(loser));
+    format!("{id}  {} {row_id}  {column}\n    won   {won}\n    lost  {lost}\n", table.name)
 }
 
 fn shown(side: &conflicts::Side) -> String {

@@ -106,7 +106,7 @@ impl Reader {
         if history.registers.is_empty() {
             writeln!(page, "  (who wrote them is not known)")?;
             for (column, value) in history.values.iter().flatten() {
-                writeln!(page, "  {column:<20}{value}")?;
+                writeln!(page, "  {column:<20} {value}")?;
             }
         }
         for (write, registers) in by_write(&history.registers) {
@@ -117,9 +117,9 @@ impl Reader {
             };
             writeln!(page, "  {}{state}", self.written(write))?;
             for register in registers {
-                writeln!(page, "    {:<20}{}", register.register, register.value)?;
+                writeln!(page, "    {:<20} {}", register.register, register.value)?;
                 for (column, value) in &register.with {
-                    writeln!(page, "    {column:<20}{value}")?;
+                    writeln!(page, "    {column:<20} {value}")?;
                 }
             }
         }

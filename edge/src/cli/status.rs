@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::error::CliError;
-use super::{Options, answers, runtime};
+use super::{Options, answers, print, runtime};
 use crate::control::{Answer, Request};
 
 /// Says how this edge stands: its link to the hub, what waits, what was refused, what nobody decided.
@@ -21,13 +21,10 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
     let answer = runtime()?.block_on(answers::ask(config, Request::Status, |_| {}))?;
     let Answer::Status(status) = answer else { return Ok(()) };
     if arguments.json {
-        println!("{status}");
-        return Ok(());
+        return print::json(&status);
     }
-    for (label, words) in lines(&status) {
-        println!("{label:<16}{words}");
-    }
-    Ok(())
+    let page: String = lines(&status).iter().map(|(label, words)| format!("{label:<16}{words}\n")).collect();
+    print::text(&page)
 }
 
 /// What a person reads, the most urgent first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::error::CliError;
-use super::{Options, answers, runtime};
+use super::{Options, answers, print, runtime};
 use crate::control::Request;
 use crate::sync_handle::Progress;
 
@@ -32,11 +32,9 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
     exchanged?;
     let Progress { rows_pushed, rows_pulled, .. } = last;
     if arguments.json {
-        println!("{}", serde_json::json!({ "rows_pushed": rows_pushed, "rows_pulled": rows_pulled }));
-    } else {
-        println!("in sync: {rows_pushed} rows sent, {rows_pulled} rows received");
+        return print::json(&serde_json::json!({ "rows_pushed": rows_pushed, "rows_pulled": rows_pulled }));
     }
-    Ok(())
+    print::text(&format!("in sync: {rows_pushed} rows sent, {rows_pulled} rows received\n"))
 }
 
 /// A bar on a terminal, a line now and then elsewhere.
