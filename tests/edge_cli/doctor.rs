@@ -117,7 +117,8 @@ fn a_clock_that_is_wrong_is_told_with_how_much() {
     let offset = |ms: i64| desk.sql(&format!("update sync_self set clock_offset_ms = {ms}"));
     for (ms, level) in [(5, "ok"), (-45_000, "warn"), (400_000, "error"), (-400_000, "error")] {
         offset(ms);
-        check(&desk, "clock", level, &[&ms.to_string()]);
+        let side = if ms < 0 { "ahead of" } else { "behind" };
+        check(&desk, "clock", level, &[&format!("{} ms {side} the hub's", ms.unsigned_abs())]);
     }
     desk.sql("update sync_self set clock_offset_ms = 0, last_exchange_at = '2099-01-01T00:00:00.000000Z'");
     check(&desk, "clock", "error", &["past", "set the clock"]);
