@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
+use rusqlite::Transaction;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -20,8 +22,9 @@ use super::paging;
 use super::query::Parameters;
 use super::repeat::{Answer, RepeatKey};
 use super::visitor::Id;
-use crate::action;
+use crate::action::{self, Act};
 use crate::conflicts::{self, ConflictView, Side};
+use crate::refusal::Refusal;
 use crate::sessions::Visitor;
 
 /// A conflict as a program reads it.
@@ -76,7 +79,7 @@ pub(super) async fn list(
     let limit = paging::limit(&mut parameters)?;
     let after = paging::after(&mut parameters, "", 1)?;
     parameters.finish()?;
-    let read = move |tx: &rusqlite::Transaction<'_>| {
+    let read = move |tx: &Transaction<'_>| {
         let after = match after.as_deref() {
             Some([Key::Text(id)]) => Uuid::try_parse(id).ok(),
             _ => None,
@@ -93,30 +96,25 @@ pub(super) async fn show(State(server): State<Server>, _: Visitor, Id(id): Id) -
     Ok(Json(json(&view)).into_response())
 }
 
-pub(super) async fn restore(
-    State(server): State<Server>,
-    visitor: Visitor,
-    Id(id): Id,
-    key: RepeatKey,
-) -> Result<Response, Error> {
-    let repeat = key.alone();
-    let restore = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
-        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::restore(tx, act, id)?))))
-    };
-    Ok(action::perform(&server.app, visitor.person.id, restore).await?.into_response())
+/// POST of a decision about a conflict.
+pub(super) fn decided(decide: Decide) -> MethodRouter<Server> {
+    post(move |state, visitor, id, key| decision(decide, state, visitor, id, key))
 }
 
-pub(super) async fn dismiss(
+type Decide = fn(&Transaction<'_>, &Act, Uuid) -> Result<ConflictView, Refusal>;
+
+async fn decision(
+    decide: Decide,
     State(server): State<Server>,
     visitor: Visitor,
     Id(id): Id,
     key: RepeatKey,
 ) -> Result<Response, Error> {
     let repeat = key.alone();
-    let dismiss = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
-        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&conflicts::dismiss(tx, act, id)?))))
+    let work = move |tx: &Transaction<'_>, act: &Act| {
+        repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&decide(tx, act, id)?))))
     };
-    Ok(action::perform(&server.app, visitor.person.id, dismiss).await?.into_response())
+    Ok(action::perform(&server.app, visitor.person.id, work).await?.into_response())
 }
 
 /// A conflict as a program reads it.

@@ -87,8 +87,8 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         .route("/sync/now", post(sync::now))
         .route("/sync/conflicts", get(conflicts::list))
         .route("/sync/conflicts/{id}", get(conflicts::show))
-        .route("/sync/conflicts/{id}/restore", post(conflicts::restore))
-        .route("/sync/conflicts/{id}/dismiss", post(conflicts::dismiss))
+        .route("/sync/conflicts/{id}/restore", conflicts::decided(crate::conflicts::restore))
+        .route("/sync/conflicts/{id}/dismiss", conflicts::decided(crate::conflicts::dismiss))
         .route("/sync/quarantine", get(sync::quarantine))
         .route("/sync/quarantine/{id}", delete(sync::discard));
     Router::new()
