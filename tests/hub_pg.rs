@@ -1,5 +1,7 @@
 //! The hub as edges meet it: real HTTP, a real PostgreSQL with capture, and an edge in memory that merges for real.
 
+#[path = "hub/collection.rs"]
+mod collection;
 #[path = "hub/constraints.rs"]
 mod constraints;
 #[path = "hub/site.rs"]

@@ -86,3 +86,27 @@ async fn any_method_is_answered() {
         assert_eq!(answer.header("allow"), "GET,HEAD,POST");
     }
 }
+
+#[tokio::test]
+async fn rows_that_have_long_been_dead_are_forgotten_unless_something_still_needs_them() {
+    let desk = Desk::start().await;
+    let maria = desk.sign_in("maria").await;
+    let mut ids = Vec::new();
+    for title in ["Sent long ago", "Not sent yet", "Sent today"] {
+        let made = desk.ask(&maria, "POST", "/tasks", Some(json!({"title": title}))).await.json();
+        let id = made["id"].as_str().unwrap().to_owned();
+        desk.ask(&maria, "DELETE", &format!("/tasks/{id}"), None).await;
+        ids.push(id);
+    }
+    let [sent, waiting, young] = &ids[..] else { unreachable!("three were made") };
+    desk.sql(&format!(
+        "update sync_rows set base = null where row_id in ('{sent}', '{young}');
+         update sync_rows set hlc = 1 where row_id in ('{sent}', '{waiting}')"
+    ))
+    .await;
+    edge::upkeep::tidy(&desk.app).await.unwrap();
+    for (id, left) in [(sent, "0"), (waiting, "1"), (young, "1")] {
+        assert_eq!(desk.value(&format!("select count(*) from sync_rows where row_id = '{id}'")).await, left);
+        assert_eq!(desk.value(&format!("select count(*) from sync_last_tasks where id = '{id}'")).await, left);
+    }
+}

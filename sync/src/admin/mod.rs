@@ -4,6 +4,7 @@ pub mod database;
 pub mod doctor;
 pub mod dump;
 pub mod edges;
+pub mod maintain;
 pub mod people;
 mod sample_rows;
 pub mod seed;

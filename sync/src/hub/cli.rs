@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::config::Settings;
-use crate::admin::{Failure, database, doctor, dump, edges, people, print_line};
+use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line};
 use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
@@ -95,6 +95,9 @@ enum Db {
     /// Insert the sample data; a second run changes nothing
     #[command(after_help = "Example: hub db seed --json")]
     Seed(Json),
+    /// Forget dead rows that every edge knows of, mark edges that were silent too long; a running hub does it every hour
+    #[command(after_help = "Example: hub db maintain --json")]
+    Maintain(Json),
     /// The same as `hub doctor`
     #[command(after_help = "Example: hub db doctor")]
     Doctor(Json),
@@ -245,6 +248,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             database::validate(&settings.database()?, print.json).await
         }
         Command::Db(Db::Seed(print)) => database::seed(&settings.database()?, print.json).await,
+        Command::Db(Db::Maintain(print)) => maintain::maintain(&settings.database()?, print.json).await,
         Command::Db(Db::Doctor(print)) | Command::Doctor(print) => {
             doctor::examine(&settings.database()?, print.json).await
         }

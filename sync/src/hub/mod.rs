@@ -10,6 +10,7 @@ pub mod error;
 mod health_routes;
 mod run;
 mod sync_routes;
+mod upkeep;
 mod wake;
 
 use axum::Router;
@@ -67,6 +68,7 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let hub = Hub { pool: pool.clone(), wake: wake::Wake::default(), stop: stopped };
     let poll = tokio::spawn(hub.wake.clone().poll(pool.clone()));
+    let upkeep = tokio::spawn(upkeep::run(pool.clone()));
     let ending = async move {
         shutdown.await;
         // Nobody is left to be told when every receiver is gone.
@@ -74,6 +76,7 @@ pub async fn serve(
     };
     listener::serve(listener, router(hub), HEAD_MS_MAX, ending).await;
     poll.abort();
+    upkeep.abort();
     pool.close();
     Ok(())
 }

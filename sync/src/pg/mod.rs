@@ -10,6 +10,7 @@ pub mod batch;
 mod bisect;
 mod candidates;
 pub mod capture;
+pub mod collect;
 pub mod connection;
 pub mod credentials;
 pub mod cursor;

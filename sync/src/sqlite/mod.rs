@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backup;
 pub mod capture;
 pub mod changes;
+pub mod collect;
 pub mod collisions;
 pub mod conflicts;
 pub mod devices;

@@ -1,0 +1,136 @@
+//! Dead rows are forgotten when nobody needs to be told of their death any more, and not before.
+
+use sync::pg::collect::{Collected, collect};
+
+use crate::pair;
+use crate::site::{ACME, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, id, settle};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Collects as if `days` had passed.
+async fn after(centre: &Centre, days: u64) -> Collected {
+    let now_ms = sync::hub::clock::unix_ms() + days * DAY_MS;
+    collect(&mut centre.client().await, now_ms).await.unwrap()
+}
+
+async fn tombstones(centre: &Centre) -> String {
+    centre.value("select count(*)::text from sync.row_versions where last_row is not null").await
+}
+
+#[tokio::test]
+async fn a_dead_row_is_forgotten_only_when_every_live_edge_has_seen_its_death() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    right.pull().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    // An edge says how far it is when it asks for more.
+    left.pull().await;
+    left.pull().await;
+    assert_eq!(after(&centre, 8).await.tombstones, 0, "right has not heard of it");
+    let (told, _) = right.page(0).await;
+    told.into_iter().for_each(|line| drop(right.apply(line)));
+    assert_eq!(after(&centre, 8).await.tombstones, 0, "right has been told, and has not said that it knows");
+    right.pull().await;
+    assert_eq!(after(&centre, 6).await.tombstones, 0, "it died less than a week ago");
+    assert_eq!(after(&centre, 8).await.tombstones, 1);
+    assert_eq!(tombstones(&centre).await, "0");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_is_still_reading_its_first_window_holds_everything_back() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    let mut late = centre.site(ACME, HEADQUARTERS, "late").await;
+    assert_eq!(after(&centre, 8).await.tombstones, 0);
+    late.pull().await;
+    late.pull().await;
+    assert_eq!(after(&centre, 8).await.tombstones, 1);
+}
+
+#[tokio::test]
+async fn a_dead_row_stays_while_a_conflict_or_a_refused_write_refers_to_it() {
+    let (centre, mut left, mut right) = pair().await;
+    for number in [100, 101] {
+        left.task(id(number), "one");
+    }
+    left.push().await;
+    right.pull().await;
+    for number in [100, 101] {
+        left.delete("tasks", id(number));
+    }
+    left.push().await;
+    for _ in 0..3 {
+        settle(&centre, &mut [&mut left, &mut right]).await;
+    }
+    centre
+        .execute(&format!(
+            "insert into sync.conflicts (tenant_id, id, table_id, row_id, kind, register, loser, txid)
+               values ('{ACME}', gen_random_uuid(), 8, '{}', 'edit_delete', '-', '{{}}', 1);
+             insert into sync.quarantine (tenant_id, table_id, row_id, seq, code, reason, payload)
+               values ('{ACME}', 8, '{}', 1, 'x', 'x', '{{}}')",
+            id(100),
+            id(101)
+        ))
+        .await;
+    assert_eq!(after(&centre, 8).await.tombstones, 0);
+    centre.execute("update sync.conflicts set status = 'dismissed'").await;
+    assert_eq!(after(&centre, 8).await.tombstones, 1);
+    centre.execute("update sync.quarantine set status = 'discarded', settled_at = now()").await;
+    assert_eq!(after(&centre, 8).await.tombstones, 1);
+}
+
+#[tokio::test]
+async fn an_edge_that_was_silent_too_long_is_marked_and_no_longer_waited_for() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    right.pull().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    left.pull().await;
+    left.pull().await;
+    centre.execute("update sync.edges set last_seen_at = now() - interval '89 days' where name = 'right'").await;
+    let collected = after(&centre, 8).await;
+    assert_eq!((collected.stale, collected.tombstones), (vec![], 0));
+    centre.execute("update sync.edges set last_seen_at = now() - interval '91 days' where name = 'right'").await;
+    let collected = after(&centre, 8).await;
+    assert_eq!((collected.stale, collected.tombstones), (vec!["right".to_owned()], 1));
+
+    // What it wrote on the row meanwhile does not bring it back, and is listed.
+    right.write("tasks", id(100), serde_json::json!({"title": "written far away"}));
+    right.push().await;
+    assert_eq!(centre.value("select count(*)::text from tasks").await, "0");
+    assert_eq!(
+        centre.value("select loser ->> 'value' from sync.conflicts where status = 'open'").await,
+        "written far away"
+    );
+}
+
+#[tokio::test]
+async fn a_person_that_is_gone_is_remembered_until_the_edges_of_every_tenant_know() {
+    let (centre, mut left, mut right) = pair().await;
+    let mut other = centre.site(OTHER, ELSEWHERE, "other").await;
+    other.pull().await;
+    other.pull().await;
+    centre.execute(&format!("delete from users where id = '{EVE}'")).await;
+    for _ in 0..2 {
+        left.pull().await;
+        right.pull().await;
+    }
+    let dead_users = "select count(*)::text from sync.row_versions where table_id = 2 and last_row is not null";
+    after(&centre, 8).await;
+    assert_eq!(centre.value(dead_users).await, "1", "the other tenant's edge has not heard of it");
+    other.pull().await;
+    other.pull().await;
+    after(&centre, 8).await;
+    assert_eq!(centre.value(dead_users).await, "0");
+    assert_eq!(centre.value("select count(*)::text from sync.scope_changes").await, "0");
+}
