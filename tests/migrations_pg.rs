@@ -6,6 +6,19 @@ use sync::pg::{StoreError, schema};
 use tests::postgres::{Cluster, connect, empty_database, fresh_database, shared_cluster};
 use tokio_postgres::Client;
 
+/// The migration that needs the hub's role.
+const ROLE: i32 = 7;
+
+/// The versions of the migrations, by their files.
+fn files() -> Vec<i32> {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/central");
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let version = |name: String| name.strip_prefix('V')?.split_once("__")?.0.parse().ok();
+    let mut versions: Vec<i32> = names.filter_map(version).collect();
+    versions.sort_unstable();
+    versions
+}
+
 #[tokio::test]
 async fn killed_durable_cluster_starts_again_with_its_rows() {
     let cluster = Cluster::start_durable();
@@ -44,7 +57,7 @@ async fn two_runners_at_once_apply_each_file_once() {
     let mut versions: Vec<i32> =
         left.unwrap().into_iter().chain(right.unwrap()).map(|migration| migration.version).collect();
     versions.sort_unstable();
-    assert_eq!(versions, (1..=7).collect::<Vec<_>>());
+    assert_eq!(versions, files());
 }
 
 #[tokio::test]
@@ -54,7 +67,7 @@ async fn two_databases_of_one_cluster_migrate_at_once_although_they_share_the_ro
     cluster.create_database("right").await;
     let (mut left, mut right) = (cluster.connect("left").await, cluster.connect("right").await);
     let (left, right) = tokio::join!(schema::migrate(&mut left), schema::migrate(&mut right));
-    assert_eq!((left.unwrap().len(), right.unwrap().len()), (7, 7));
+    assert_eq!((left.unwrap().len(), right.unwrap().len()), (files().len(), files().len()));
 }
 
 #[tokio::test]
@@ -68,7 +81,7 @@ async fn an_owner_who_is_no_superuser_migrates_and_becomes_the_hub_when_it_may_m
         }
         admin.batch_execute("create database owned owner owning").await.unwrap();
         let mut owner = connect(&cluster.url_as("owning", "owned")).await;
-        assert_eq!(schema::migrate(&mut owner).await.unwrap().len(), 7);
+        assert_eq!(schema::migrate(&mut owner).await.unwrap().len(), files().len());
         assert_eq!(owner.batch_execute("set role waystation_hub").await.is_ok(), may_become, "{attributes}");
         owner.batch_execute("reset role").await.unwrap();
         seed::seed(&mut owner, DateTime::UNIX_EPOCH).await.unwrap();
@@ -85,9 +98,10 @@ async fn an_owner_who_may_not_make_the_missing_role_is_told_what_to_ask_for() {
     let error = schema::migrate(&mut owner).await.unwrap_err();
     assert!(format!("{error:?}").contains("create role waystation_hub nologin"), "{error:?}");
     // The failed file left nothing behind, and the next run goes on from it.
-    assert_eq!(schema::status(&owner).await.unwrap().pending.len(), 1);
+    let left = files().into_iter().filter(|version| *version >= ROLE).count();
+    assert_eq!(schema::status(&owner).await.unwrap().pending.len(), left);
     admin.batch_execute("create role waystation_hub nologin").await.unwrap();
-    assert_eq!(schema::migrate(&mut owner).await.unwrap().len(), 1);
+    assert_eq!(schema::migrate(&mut owner).await.unwrap().len(), left);
 }
 
 #[tokio::test]
