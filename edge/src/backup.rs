@@ -10,12 +10,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sync::sqlite::backup::{self, Contents, Luggage};
+use sync::sqlite::backup::{self, Contents, Found, Luggage};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::open_reader;
 
 use crate::credential::{Credential, CredentialError};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::socket::remove_if_there;
 
 /// A backup that was made.
@@ -29,7 +29,7 @@ pub struct Made {
     pub bytes: u64,
 }
 
-/// A backup that was not made. Nothing of it is left.
+/// A backup that was not made or not restored. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// Something has the name.
@@ -43,6 +43,28 @@ pub enum BackupError {
         /// Why.
         source: io::Error,
     },
+    /// The data directory has an edge.
+    #[error("{} is there already and is not overwritten: give another --data, or move the old edge away", .0.display())]
+    Occupied(PathBuf),
+    /// The backup cannot be read.
+    #[error("cannot read the backup {}: {source}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The backup is none, or not whole.
+    #[error("cannot restore {}: {source}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<StoreError>,
+    },
+    /// The data directory cannot be made.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The edge's credential cannot be read.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -52,7 +74,7 @@ pub enum BackupError {
         /// The copy.
         path: PathBuf,
         /// Why.
-        source: StoreError,
+        source: Box<StoreError>,
     },
 }
 
@@ -62,7 +84,7 @@ pub enum BackupError {
 /// [`BackupError`].
 pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupError> {
     let file_error = |source| BackupError::File { path: to.to_owned(), source };
-    let store_error = |source| BackupError::Store { path: to.to_owned(), source };
+    let store_error = |source| BackupError::Store { path: to.to_owned(), source: Box::new(source) };
     let path = std::path::absolute(to).map_err(file_error)?;
     let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let reserved = Unfinished::reserve(&path).map_err(|source| match source.kind() {
@@ -93,6 +115,58 @@ pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupErro
     copy.keep();
     reserved.keep();
     Ok(Made { contents, has_credential: text.is_some(), bytes })
+}
+
+/// An edge that was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The backup.
+    pub found: Found,
+    /// The edge's name; `None` for one that was never enrolled.
+    pub name: Option<String>,
+}
+
+/// Makes an edge of a backup, in a data directory without one. The backup stays as it is.
+///
+/// Whether the hub still knows this past of the edge is seen at the first contact: where it does not, the edge gets a new
+/// identity there and keeps what waits.
+///
+/// # Errors
+/// [`BackupError`].
+pub fn restore(data: &DataDir, from: &Path) -> Result<Restored, BackupError> {
+    let (database, credential) = (data.database(), data.credential());
+    let file_error = |path: &Path, source| BackupError::File { path: path.to_owned(), source };
+    if database.exists() {
+        return Err(BackupError::Occupied(database));
+    }
+    data.create()?;
+    let partial = data.path().join("edge.db.restoring");
+    // Only a restore that was cut short leaves one behind.
+    remove_if_there(&partial).map_err(|source| file_error(&partial, source))?;
+    let copy = Unfinished::reserve(&partial).map_err(|source| file_error(&partial, source))?;
+    fs::copy(from, &partial).map_err(|source| BackupError::Unread { path: from.to_owned(), source })?;
+    let found = backup::unpack(&partial)
+        .map_err(|source| BackupError::Unfit { path: from.to_owned(), source: Box::new(source) })?;
+    File::open(&partial).and_then(|file| file.sync_all()).map_err(|source| file_error(&partial, source))?;
+    let name = match &found.credential {
+        None => None,
+        Some(text) => {
+            let known: Credential = serde_json::from_str(text)
+                .map_err(|source| CredentialError::Content { path: from.to_owned(), source })?;
+            // One of the same edge was left by a restore that was cut short.
+            if Credential::load(&credential)?.is_some_and(|there| there.identity.edge != known.identity.edge) {
+                return Err(BackupError::Occupied(credential));
+            }
+            known.store(&credential)?;
+            Some(known.identity.name)
+        }
+    };
+    // The last step: without the database there is no edge, and a second try begins anew.
+    fs::rename(&partial, &database).map_err(|source| file_error(&database, source))?;
+    let durable = File::open(data.path()).and_then(|directory| directory.sync_all());
+    durable.map_err(|source| file_error(data.path(), source))?;
+    copy.keep();
+    Ok(Restored { found, name })
 }
 
 /// A file that goes again unless it is kept.

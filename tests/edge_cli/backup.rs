@@ -41,16 +41,38 @@ fn a_backup_holds_everything_and_can_be_an_edge_again() {
     assert_eq!(one(&file, "select count(*) from sync_sessions"), "Integer(0)", "nobody is signed in by a restore");
 
     let dump = desk.says(&["dump"]);
-    let copy = Desk::new();
-    fs::copy(&file, copy.file("edge.db")).unwrap();
-    for leftover in ["edge.db-wal", "edge.db-shm"] {
-        // A clean close leaves none.
-        let _ = fs::remove_file(copy.file(leftover));
-    }
-    assert_eq!(copy.says(&["dump"]), dump);
-    let (_edge, _) = Running::serve(Path::new(&copy.data), &copy.scratch);
-    let status: Value = serde_json::from_str(&copy.says(&["status", "--json"])).unwrap();
+    let replacement = path(&desk.scratch, "replacement");
+    let said = on(&desk.scratch, &replacement, &["restore", &file]).succeeded();
+    says(&said, &["restored edge hq-1", "1 of them waiting", "edge serve"]);
+    assert_eq!(on(&desk.scratch, &replacement, &["dump"]).succeeded(), dump);
+    let credential = Path::new(&replacement).join("credential.json");
+    assert_eq!(fs::metadata(&credential).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::read_to_string(credential).unwrap().contains("hush"));
+    let (_edge, _) = Running::serve(Path::new(&replacement), &desk.scratch);
+    let status: Value =
+        serde_json::from_str(&on(&desk.scratch, &replacement, &["status", "--json"]).succeeded()).unwrap();
     assert_eq!(status["pending"], 1, "what was unsent is unsent in the copy");
+}
+
+#[test]
+fn a_restore_overwrites_nothing_and_takes_only_whole_backups() {
+    let desk = Desk::new();
+    fs::write(desk.file("credential.json"), CREDENTIAL).unwrap();
+    let file = path(&desk.scratch, "monday.backup");
+    desk.says(&["backup", &file]);
+    says(&desk.refuses(&["restore", &file]), &["edge.db is there already", "another --data", "[file_exists]"]);
+    let nowhere = path(&desk.scratch, "nowhere");
+    let refused = |file: &str| on(&desk.scratch, &nowhere, &["restore", file]).failed();
+    says(&refused("no.backup"), &["cannot read the backup no.backup", "[file]"]);
+    says(&refused(desk.file("credential.json").to_str().unwrap()), &["credential.json", "not a database"]);
+    says(&refused(desk.file("edge.db").to_str().unwrap()), &["edge.db", "no backup of an edge"]);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4096 * 4..4096 * 5].fill(0xA5);
+    fs::write(&file, bytes).unwrap();
+    says(&refused(&file), &["cannot restore", "damaged"]);
+    assert!(!Path::new(&nowhere).join("edge.db").exists());
+    assert!(!Path::new(&nowhere).join("credential.json").exists());
+    assert!(!Path::new(&nowhere).join("edge.db.restoring").exists());
 }
 
 #[test]

@@ -112,10 +112,11 @@ fn of_open(error: &OpenError) -> &'static ErrorCode {
 
 fn of_backup(error: &BackupError) -> &'static ErrorCode {
     match error {
-        BackupError::Exists(_) => const { listed(CODES, "file_exists") },
-        BackupError::File { .. } => const { listed(CODES, "file") },
+        BackupError::Exists(_) | BackupError::Occupied(_) => const { listed(CODES, "file_exists") },
+        BackupError::DataDir(_) => const { listed(CODES, "data_directory") },
+        BackupError::File { .. } | BackupError::Unread { .. } => const { listed(CODES, "file") },
         BackupError::Credential(_) => const { listed(CODES, "credential") },
-        BackupError::Store { source, .. } => of_store(source),
+        BackupError::Store { source, .. } | BackupError::Unfit { source, .. } => of_store(source),
     }
 }
 

@@ -17,6 +17,7 @@ mod man;
 mod openapi;
 mod print;
 mod quarantine;
+mod restore;
 mod serve;
 mod status;
 mod sync;
@@ -68,6 +69,7 @@ enum Command {
     Quarantine(quarantine::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
+    Restore(restore::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     #[cfg(feature = "demo")]
@@ -118,6 +120,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
         Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),
         Command::Backup(arguments) => backup::run(&options, arguments).map(done),
+        Command::Restore(arguments) => restore::run(&options, arguments).map(done),
         Command::Completions(arguments) => completions::run(arguments).map(done),
         Command::Man(arguments) => man::run(arguments).map(done),
         #[cfg(feature = "demo")]

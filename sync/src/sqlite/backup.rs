@@ -66,9 +66,55 @@ pub fn complete(path: &Path, luggage: Luggage<'_>) -> Result<Contents, StoreErro
     if let Some(problem) = health::damage(&connection)?.into_iter().next() {
         return Err(StoreError::Damaged { path: path.to_owned(), problem });
     }
-    let mut contents = Contents { rows: 0, counts: status::counts(&connection)? };
+    contents(&connection)
+}
+
+/// A backup as it was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// When it was made, in stored form.
+    pub made_at: String,
+    /// The text of the credential's file.
+    pub credential: Option<String>,
+    /// What it holds.
+    pub contents: Contents,
+}
+
+/// Makes a copy of a backup an edge's file again, once it has been read back whole.
+///
+/// # Errors
+/// [`StoreError::Foreign`] for a file that is no backup, [`StoreError::Damaged`], [`StoreError::Sqlite`].
+pub fn unpack(path: &Path) -> Result<Found, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    if let Some(problem) = health::damage(&connection)?.into_iter().next() {
+        return Err(StoreError::Damaged { path: path.to_owned(), problem });
+    }
+    let tx = connection.transaction()?;
+    if !is_packed(&tx)? {
+        return Err(StoreError::Foreign { path: path.to_owned(), reason: "it is no backup of an edge" });
+    }
+    let (made_at, credential) = luggage(&tx)?;
+    let contents = contents(&tx)?;
+    tx.execute_batch("drop table sync_backup")?;
+    tx.commit()?;
+    Ok(Found { made_at, credential, contents })
+}
+
+fn is_packed(tx: &Transaction<'_>) -> Result<bool, StoreError> {
+    let packed = "select exists (select 1 from sqlite_schema where type = 'table' and name = 'sync_backup')";
+    Ok(tx.query_row(packed, [], |row| row.get(0))?)
+}
+
+fn luggage(tx: &Transaction<'_>) -> Result<(String, Option<String>), StoreError> {
+    let luggage = "select made_at, credential from sync_backup";
+    Ok(tx.query_row(luggage, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+fn contents(connection: &Connection) -> Result<Contents, StoreError> {
+    let mut contents = Contents { rows: 0, counts: status::counts(connection)? };
     for table in TABLES.iter().filter(|table| table.dumped) {
-        contents.rows += living(&connection, table.sqlite)?;
+        contents.rows += living(connection, table.sqlite)?;
     }
     Ok(contents)
 }

@@ -17,6 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Server;
 
+mod examples;
 mod operation;
 mod problems;
 mod routes;

@@ -6,6 +6,7 @@ use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Components, HttpMethod, Ref, RefOr};
 
+use super::examples::{self, AT, ID};
 use super::operation::{Described, header, in_path, operation, query};
 use super::{problems, rows};
 use crate::api::audit::AuditJson;
@@ -30,8 +31,6 @@ use sync::sqlite::listing::PAGE_ROWS_MAX;
 
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
-const ID: &str = "0190a3c2-7d1e-7c4f-9a51-3f1f5b8e2d10";
-const AT: &str = "2026-11-23T14:02:11.250000Z";
 
 /// Every route with its methods.
 pub(super) fn all() -> Vec<Described> {
@@ -96,7 +95,8 @@ fn derived<T: ToSchema>(add: &mut impl FnMut(&str, RefOr<Schema>), name: &str) {
 }
 
 fn sessions() -> Vec<Described> {
-    let session = json!({"token": "wst_2b7e...", "token_type": "Bearer", "expires_at": AT, "person": person_example()});
+    let session =
+        json!({"token": "wst_2b7e...", "token_type": "Bearer", "expires_at": AT, "person": examples::person()});
     let text = || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
     let credentials = ObjectBuilder::new()
         .property("email", text().examples(["operator@acme-corp.com"]))
@@ -120,7 +120,7 @@ fn sessions() -> Vec<Described> {
             200,
             "The person, the tenant and the site.",
             Ref::from_schema_name("Me"),
-            me_example(),
+            examples::me(),
         ),
     ]
 }
@@ -152,7 +152,7 @@ fn of_resource(resource: &'static Resource) -> Vec<Described> {
         operation(HttpMethod::Patch, &one, &id("update"), plural, &format!("Change a {singular}"))
             .about("Only the fields that are sent change. As application/merge-patch+json, `metadata` is merged by key (RFC 7396).")
             .parameter(if_match())
-            .body(&[JSON, MERGE_PATCH], &sent(format!("{title}Patch")), &patch_example(table))
+            .body(&[JSON, MERGE_PATCH], &sent(format!("{title}Patch")), &examples::patch(table))
             .answers_row(200, "The row as it is now.", row(), example())
             .writes()
             .problem(412),
@@ -203,7 +203,7 @@ fn of_sync() -> Vec<Described> {
             .about(about)
             .parameter(idempotency_key())
             .problem(400)
-            .answers(200, "The conflict as it is now.", conflict(), conflict_example())
+            .answers(200, "The conflict as it is now.", conflict(), examples::conflict())
             .writes()
             .problem(409)
     };
@@ -212,21 +212,21 @@ fn of_sync() -> Vec<Described> {
             200,
             "The status.",
             Ref::from_schema_name("Status"),
-            status_example(),
+            examples::status(),
         ),
         operation(HttpMethod::Post, "/api/v1/sync/now", "syncNow", "sync", "Exchange with headquarters now")
-            .answers(200, "The exchange is complete.", Ref::from_schema_name("Status"), status_example())
-            .answers(202, "The exchange goes on.", Ref::from_schema_name("Status"), status_example()),
+            .answers(200, "The exchange is complete.", Ref::from_schema_name("Status"), examples::status())
+            .answers(202, "The exchange goes on.", Ref::from_schema_name("Status"), examples::status()),
         operation(HttpMethod::Get, "/api/v1/sync/conflicts", "listConflicts", "sync", "List what lost to what")
             .parameter(query("status", "Only these; several are separated by commas.", comma_separated(&statuses)))
             .parameter(query("row_id", "Only those of this row.", uuid()))
             .parameters(page_parameters())
-            .answers(200, "A page.", list_of("Conflict"), json!({"items": [conflict_example()], "next": null})),
+            .answers(200, "A page.", list_of("Conflict"), json!({"items": [examples::conflict()], "next": null})),
         operation(HttpMethod::Get, "/api/v1/sync/conflicts/{id}", "getConflict", "sync", "Read a conflict").answers(
             200,
             "The conflict.",
             conflict(),
-            conflict_example(),
+            examples::conflict(),
         ),
         decide("restore", "Bring the losing value back", "An ordinary new edit, in the name of whoever asks."),
         decide("dismiss", "Leave it as it is", "The losing value stays in the list."),
@@ -257,11 +257,11 @@ fn of_many() -> Vec<Described> {
         operation(HttpMethod::Get, "/api/v1/rows/{table}/{id}/history", "getHistory", "sync", "All that is known of a row")
             .about("Who wrote what and where, whether headquarters has it, what lost to what, and what people did. Dead rows too.")
             .parameter(in_path("table", "The table.", words(&table_names)))
-            .answers(200, "The history.", Ref::from_schema_name("History"), history_example()),
+            .answers(200, "The history.", Ref::from_schema_name("History"), examples::history()),
         operation(HttpMethod::Post, "/api/v1/batch", "batch", "sync", "Several writes as one")
             .about("All happen, or none. In a column that holds an id, `\"$0\"` stands for the id that operation 0 made.")
             .parameter(idempotency_key()).problem(400)
-            .body(&[JSON], &batch_body(), &batch_example())
+            .body(&[JSON], &batch_body(), &examples::batch())
             .answers(200, "The rows as they are now, null for deleted ones.", batch_answer(), json!({"items": [null]}))
             .writes()
             .problem(404)
@@ -474,57 +474,7 @@ fn batch_body() -> RefOr<Schema> {
     ObjectBuilder::new().property("operations", operations).required("operations").into()
 }
 
-fn batch_example() -> Value {
-    json!({"operations": [
-        {"op": "create", "table": "devices", "row": {"name": "Pump 3", "type": "actuator"}},
-        {"op": "create", "table": "tasks", "row": {"title": "Prime pump 3", "device_id": "$0"}},
-        {"op": "delete", "table": "tasks", "id": ID}
-    ]})
-}
-
 fn batch_answer() -> RefOr<Schema> {
     let row = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null]));
     ObjectBuilder::new().property("items", ArrayBuilder::new().items(row)).required("items").into()
-}
-
-fn patch_example(table: &Table) -> Value {
-    match table.name {
-        "tasks" => json!({"status": "done"}),
-        "devices" => json!({"status": "maintenance"}),
-        _ => json!({"name": "Warehouse north"}),
-    }
-}
-
-fn person_example() -> Value {
-    json!({"id": ID, "email": "operator@acme-corp.com", "first_name": "Mei", "last_name": "Lindqvist",
-        "user_type": "regular_user", "role": "member", "sites": [ID]})
-}
-
-fn me_example() -> Value {
-    let mut me = person_example();
-    me["tenant"] = json!({"id": ID, "name": "Acme Corporation", "slug": "acme-corp"});
-    me["site"] = json!({"id": ID, "name": "Headquarters", "timezone": "America/Chicago"});
-    me["expires_at"] = json!(AT);
-    me
-}
-
-fn status_example() -> Value {
-    json!({"state": "online", "in_sync": true, "pending": 0, "last_exchange_at": AT, "last_error": null,
-        "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0})
-}
-
-fn history_example() -> Value {
-    let write = json!({"register": "title", "value": "Grease door 4", "replica": 3, "edge": "wh-1", "seq": 4711,
-        "hlc": "117667186283511808", "site": "Warehouse", "person": {"id": ID, "name": "Grace Okafor", "email": "grace@acme-corp.com"},
-        "at": AT, "receipt": "at_hq"});
-    json!({"table": "tasks", "row_id": ID, "alive": true, "version": "8c1b7e0f5a2d4396", "values": {"title": "Grease door 4"},
-        "unreadable": null, "vv": {"1": 12, "3": 4711}, "gone": {}, "acknowledged": {"1": 12, "3": 4711},
-        "registers": [write], "deleted": null, "receipt": {"state": "at_hq", "since": AT, "code": null, "reason": null},
-        "not_applied": null, "conflicts": [], "events": []})
-}
-
-fn conflict_example() -> Value {
-    json!({"id": ID, "table": "tasks", "row_id": ID, "kind": "edit_edit", "column": "title", "status": "open",
-        "winner": {"value": "Grease door 4", "site": "Warehouse", "person": "Grace Okafor", "at": AT},
-        "loser": {"value": "Oil door 4", "site": "Headquarters", "person": "Mei Lindqvist", "at": AT}})
 }
