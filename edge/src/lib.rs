@@ -28,6 +28,7 @@ pub mod hub_client;
 pub mod lockouts;
 pub mod operator;
 pub mod people;
+pub mod reconcile;
 pub mod refusal;
 pub mod running;
 pub mod sessions;

@@ -13,6 +13,7 @@ mod serve;
 mod status;
 mod sync;
 mod token;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ enum Command {
     Status(status::Arguments),
     Dump(dump::Arguments),
     Token(token::Arguments),
+    Verify(verify::Arguments),
     Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
     #[cfg(feature = "demo")]
@@ -94,6 +96,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Status(arguments) => status::run(&options, arguments).map(done),
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
+        Command::Verify(arguments) => verify::run(&options, arguments),
         Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         #[cfg(feature = "demo")]

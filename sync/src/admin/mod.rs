@@ -5,8 +5,10 @@ pub mod doctor;
 pub mod dump;
 pub mod edges;
 pub mod people;
+pub mod recover;
 mod sample_rows;
 pub mod seed;
+pub mod verify;
 
 use thiserror::Error;
 use tokio_postgres::Client;

@@ -60,6 +60,9 @@ pub enum Error {
     /// No connection to the database is to be had.
     #[error("the central database is not reachable at the moment")]
     Pool(#[source] PoolError),
+    /// Too many edges are compared at once.
+    #[error("other edges are being compared with the centre; come back in a moment")]
+    Busy,
     /// The operating system has no randomness.
     #[error("the hub cannot draw random numbers")]
     Random(#[source] getrandom::Error),
@@ -85,7 +88,7 @@ impl Error {
             Self::Forged(_) => (StatusCode::UNPROCESSABLE_ENTITY, "forged_version"),
             Self::Database(error) if !error.is_retryable() => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::Random(_) | Self::Answer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            Self::Database(_) | Self::Pool(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Database(_) | Self::Pool(_) | Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }
 }

@@ -8,8 +8,10 @@
 pub mod canonical;
 pub mod conflict;
 pub mod convert;
+pub mod digest;
 pub mod frames;
 pub mod message;
 pub mod problem;
+pub mod recovery;
 pub mod stream;
 pub mod version;
