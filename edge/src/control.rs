@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sync::wire::recovery::Verification;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -34,6 +35,8 @@ pub enum Request {
     Status,
     /// Exchange now; answers with progress until it is done.
     Sync,
+    /// Exchange, then compare with the centre.
+    Verify,
     /// Trade a one-time code for an identity.
     Enroll {
         /// The hub's URL.
@@ -79,6 +82,8 @@ pub enum Answer {
     Done,
     /// How this edge stands, as `GET /api/v1/sync/status` says it.
     Status(Value),
+    /// What a comparison with the centre found.
+    Verified(Verification),
     /// Who this edge is now.
     Enrolled {
         /// Its name at the hub.

@@ -3,24 +3,33 @@
 //! A step may be dropped at any point. What it had given to the writer's thread is then still stored, whole; what the
 //! hub had got is asked about again by the next session. Nothing here decides what comes next.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::{Connection, TransactionBehavior};
 use sync::catalog;
+use sync::merge::limits::PUSH_ROWS_MAX;
 use sync::session::{Failure, Verdict};
 use sync::sqlite::apply::{self, Applied};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::receipts::{self, Receipt};
-use sync::sqlite::{directory, outbox, self_state, status, versions};
+use sync::sqlite::{directory, outbox, reidentify, self_state, status, versions};
 use sync::wire::frames::PulledPage;
 use sync::wire::message::{Hello, Pull, Welcome};
+use sync::wire::recovery::{Accepted, Reidentify};
+use sync::wire::stream::StreamError;
 
 use crate::App;
 use crate::hub_client::{HubClient, HubError};
+use crate::reconcile::Terms;
 
 /// An edge and its hub.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    app: App,
-    hub: HubClient,
+    pub(crate) app: App,
+    pub(crate) hub: HubClient,
+    /// Whether the hub has sent writes of ours that we never made; the next hello says so.
+    forked: Arc<AtomicBool>,
 }
 
 /// Why a step failed.
@@ -35,6 +44,12 @@ pub enum StepError {
     /// The answer is to another question.
     #[error("the hub answered another batch than the one that was sent")]
     Stale,
+    /// A page holds writes under our own id that we never made.
+    #[error("the hub holds writes of this edge that were not made here: it was restored, or there is a copy of it")]
+    Forked,
+    /// A line cannot be put together.
+    #[error("what was to be sent cannot be put together")]
+    Unsendable(#[from] StreamError),
     /// The step itself broke.
     #[error("a step of the exchange broke: this is a defect of the program")]
     Broken,
@@ -45,8 +60,9 @@ impl StepError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Hub(error) => error.failure(),
-            Self::Store(_) | Self::Broken => Failure::Local,
+            Self::Store(_) | Self::Unsendable(_) | Self::Broken => Failure::Local,
             Self::Stale => Failure::Unreachable,
+            Self::Forked => Failure::Fenced,
         }
     }
 
@@ -54,17 +70,19 @@ impl StepError {
     pub fn is_the_hubs(&self) -> bool {
         match self {
             Self::Hub(error) => error.is_the_hubs(),
-            Self::Stale => true,
-            Self::Store(_) | Self::Broken => false,
+            Self::Stale | Self::Forked => true,
+            Self::Store(_) | Self::Unsendable(_) | Self::Broken => false,
         }
     }
 }
 
 /// The hub's greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// What to do.
     pub verdict: Verdict,
+    /// How to begin the comparison, if that is what to do.
+    pub terms: Option<Terms>,
     /// The hub's clock less ours, in milliseconds.
     pub offset_ms: i64,
 }
@@ -72,7 +90,7 @@ pub struct Greeting {
 impl Exchange {
     /// Of an edge with its hub.
     pub fn new(app: App, hub: HubClient) -> Self {
-        Self { app, hub }
+        Self { app, hub, forked: Arc::default() }
     }
 
     /// Begins a session. What was refused may be sent again in it.
@@ -85,16 +103,45 @@ impl Exchange {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let offset_ms = signed(welcome.unix_ms).saturating_sub(signed(now_ms));
         let verdict = Verdict::from(welcome.verdict);
+        let terms = match (welcome.reconcile.clone(), welcome.incarnation) {
+            (Some(reconcile), Some(incarnation)) => Some(Terms { reconcile, incarnation }),
+            _ => None,
+        };
+        let agreed = welcome.incarnation.filter(|_| verdict == Verdict::Ok);
         let work = move |connection: &mut Connection| -> Result<(), StoreError> {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             directory::replace(&tx, &welcome.directory)?;
             self_state::heard(&tx, now_ms, welcome.unix_ms)?;
+            if let Some(incarnation) = agreed {
+                self_state::set_incarnation(&tx, incarnation)?;
+            }
             versions::forgive(&tx)?;
             tx.commit()?;
             Ok(())
         };
         self.app.db.write(work).await?;
-        Ok(Greeting { verdict, offset_ms })
+        Ok(Greeting { verdict, terms, offset_ms })
+    }
+
+    /// Takes a new id. What waits and the hub has not got goes over to it.
+    ///
+    /// # Errors
+    /// [`StepError`]; then nothing has changed here.
+    pub async fn reidentify(&self) -> Result<(), StepError> {
+        let read = |connection: &mut Connection| -> Result<_, StoreError> {
+            Ok((self_state::load(connection)?.replica.0, reidentify::waiting(connection)?))
+        };
+        let (replica, waiting) = self.app.db.read(read).await?;
+        let mut taken = reidentify::Taken::new();
+        for rows in waiting.chunks(PUSH_ROWS_MAX) {
+            let answer = self.hub.accepted(&Accepted { rows: rows.to_vec() }).await?;
+            taken.extend(answer.rows.into_iter().flat_map(|row| row.dots));
+        }
+        let given = self.hub.reidentify(&Reidentify { replica }).await?;
+        let work = move |connection: &mut Connection| reidentify::adopt(connection, &given, &taken);
+        self.app.db.write(work).await?;
+        self.forked.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Sends the batch in flight, or a new one; `None` when nothing waits.
@@ -143,6 +190,10 @@ impl Exchange {
             Ok((applied, self_state::load(connection)?.directory_size))
         };
         let (applied, known) = self.app.db.write(work).await?;
+        if applied.forked {
+            self.forked.store(true, Ordering::Relaxed);
+            return Err(StepError::Forked);
+        }
         if replicas > known {
             self.learn_names().await;
         }
@@ -190,6 +241,7 @@ impl Exchange {
 
     async fn hello(&self) -> Result<Hello, StepError> {
         let unix_ms = self.app.clock.unix_ms();
+        let forked = self.forked.load(Ordering::Relaxed);
         let read = move |connection: &mut Connection| -> Result<Hello, StoreError> {
             let tx = connection.transaction()?;
             let this = self_state::load(&tx)?;
@@ -206,6 +258,9 @@ impl Exchange {
                 app_version: env!("CARGO_PKG_VERSION").to_owned(),
                 unix_ms,
                 report,
+                incarnation: this.incarnation,
+                reconcile: this.reconcile,
+                forked,
             })
         };
         Ok(self.app.db.read(read).await?)

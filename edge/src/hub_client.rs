@@ -11,10 +11,11 @@ use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync::merge::limits::{BODY_BYTES_MAX, HEAD_MS_MAX, LONG_POLL_MS};
-use sync::session::{Failure, Verdict};
-use sync::wire::frames::{self, FrameError, PulledPage, PushAnswer};
+use sync::session::Failure;
+use sync::wire::frames::{self, DigestAnswer, FrameError, PulledPage, PushAnswer};
 use sync::wire::message::{Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome};
 use sync::wire::problem::Problem;
+use sync::wire::recovery::{Accepted, Digest, Offered, Reidentified, Reidentify, Verification};
 use sync::wire::stream::{self, StreamError};
 use tokio::time::timeout;
 
@@ -25,6 +26,8 @@ pub const CONNECT_MS_MAX: u64 = 10_000;
 /// How long the hub may take to answer a request that it does not hold, and how long it may pause in an answer, in
 /// milliseconds.
 pub const SILENCE_MS_MAX: u64 = 20_000;
+/// How long the hub may take to read what it is asked to compare, in milliseconds.
+pub const COMPARING_MS_MAX: u64 = 60_000;
 /// The slowest link on which a body is waited for, in bytes per second.
 pub const BYTES_PER_SECOND_MIN: u64 = 1_000;
 /// How long to stay away when the hub says that it has too much to do and not how long, in milliseconds.
@@ -78,7 +81,7 @@ impl HubError {
         match self {
             Self::Unreachable { .. } | Self::NotTheHub(_) | Self::Refused { .. } => Failure::Unreachable,
             Self::Revoked(_) => Failure::Revoked,
-            Self::Fence(_) => Failure::Verdict(Verdict::Reidentify),
+            Self::Fence(_) => Failure::Fenced,
             Self::Overloaded { after_ms, .. } => Failure::Overloaded(*after_ms),
         }
     }
@@ -170,6 +173,51 @@ impl HubClient {
         let body = stream::write_one(pull).map_err(|error| self.unsendable(&error))?;
         let answer = self.ask("pull", body, SILENCE_MS_MAX + pull.wait_ms.min(LONG_POLL_MS)).await?;
         frames::read_page(&answer).map_err(|error| self.broken(&error))
+    }
+
+    /// Asks which writes the hub has taken, exactly.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn accepted(&self, asked: &Accepted) -> Result<Accepted, HubError> {
+        self.ask_one("accepted", asked).await
+    }
+
+    /// Asks for a new replica id.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn reidentify(&self, asked: &Reidentify) -> Result<Reidentified, HubError> {
+        self.ask_one("reidentify", asked).await
+    }
+
+    /// Compares ranges with the centre and asks for rows; also how many bytes went over the wire for it.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn digest(&self, asked: &Digest) -> Result<(DigestAnswer, u64), HubError> {
+        let body = stream::write_one(asked).map_err(|error| self.unsendable(&error))?;
+        let sent = body.len();
+        let answer = self.ask("digest", body, COMPARING_MS_MAX).await?;
+        let bytes = u64::try_from(sent + answer.len()).unwrap_or(u64::MAX);
+        Ok((frames::read_digest(&answer).map_err(|error| self.broken(&error))?, bytes))
+    }
+
+    /// Offers rows that the centre has lost; also how many bytes that took.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn offer(&self, body: Vec<u8>) -> Result<Offered, HubError> {
+        let answer = self.ask("offer", body, SILENCE_MS_MAX).await?;
+        stream::read_one(&answer).map_err(|error| self.broken(&FrameError::Stream(error)))
+    }
+
+    /// Tells what a comparison found.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn verified(&self, found: &Verification) -> Result<Offered, HubError> {
+        self.ask_one("verified", found).await
     }
 
     async fn ask_one<A: Serialize, B: DeserializeOwned>(&self, route: &str, message: &A) -> Result<B, HubError> {

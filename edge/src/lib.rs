@@ -32,6 +32,7 @@ pub mod lockouts;
 pub mod operator;
 pub mod people;
 pub mod quarantine;
+pub mod reconcile;
 pub mod refusal;
 pub mod running;
 pub mod sessions;

@@ -24,6 +24,7 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
     let answer = match request {
         Request::Status => status::load(&app).await.map_or_else(failed, |status| json(&status)),
         Request::Sync => sync(&app, &answers).await,
+        Request::Verify => verify(&app).await,
         Request::Enroll { hub, code } => enroll(&app, &hub, &code).await,
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
         Request::DecideConflict { id, decision, email } => {
@@ -102,6 +103,14 @@ async fn sync(app: &App, answers: &mpsc::Sender<Answer>) -> Answer {
         }
     };
     exchanged.map_or_else(failed, |()| Answer::Done)
+}
+
+/// What waits is exchanged first, so that only what should not differ is found.
+async fn verify(app: &App) -> Answer {
+    match app.sync.sync_now().await {
+        Ok(()) => app.sync.verify().await.map_or_else(failed, Answer::Verified),
+        Err(why) => failed(why),
+    }
 }
 
 async fn token(app: &App, email: String) -> Result<String, Refusal> {

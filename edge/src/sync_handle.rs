@@ -4,6 +4,7 @@
 //! exchange is made.
 
 use serde::{Deserialize, Serialize};
+use sync::wire::recovery::Verification;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many requests to the loop may wait before callers do.
@@ -64,6 +65,8 @@ pub enum SyncRequest {
     /// Exchange now. The answer comes when everything that waited when asked was pushed and a pull that began
     /// afterwards was applied whole, or when that failed.
     Now(oneshot::Sender<Result<(), String>>),
+    /// Compare with the centre now; what differs is repaired and named.
+    Verify(oneshot::Sender<Result<Verification, String>>),
     /// The credential file was written: begin.
     Enrolled,
 }
@@ -104,6 +107,17 @@ impl SyncHandle {
         let stopped = || "the edge is stopping".to_owned();
         let (answer, answered) = oneshot::channel();
         self.requests.send(SyncRequest::Now(answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Compares with the centre now, and returns what was found.
+    ///
+    /// # Errors
+    /// Why it did not complete, in words for a person.
+    pub async fn verify(&self) -> Result<Verification, String> {
+        let stopped = || "the edge is stopping".to_owned();
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(SyncRequest::Verify(answer)).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 

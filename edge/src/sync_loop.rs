@@ -14,6 +14,7 @@ use sync::sqlite::outbox::RETRY_REFUSED_MS;
 use sync::sqlite::receipts::Receipt;
 use sync::sqlite::{self, status};
 use sync::wire::frames::PulledPage;
+use sync::wire::recovery::Verification;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
@@ -23,6 +24,7 @@ use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::exchange::{Exchange, Greeting, StepError};
 use crate::hub_client::HubClient;
+use crate::reconcile::{Comparison, Terms};
 use crate::sync_handle::{Link, LinkState, SyncPort, SyncRequest};
 
 /// How often the file is looked at for writes of other programs, in milliseconds.
@@ -57,6 +59,7 @@ async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
                 SyncRequest::Enrolled => break,
                 // Whoever asked may have gone.
                 SyncRequest::Now(answer) => _ = answer.send(Err(why.clone())),
+                SyncRequest::Verify(answer) => _ = answer.send(Err(why.clone())),
             }
         }
     }
@@ -77,6 +80,9 @@ enum Step {
     Pulled(u64, Result<PulledPage, StepError>),
     Applied(u64, Result<Applied, StepError>),
     Retried(Result<usize, StepError>),
+    Reidentified(Result<(), StepError>),
+    Compared(Result<Box<(Comparison, bool)>, StepError>),
+    VerifyAsked(Result<(), StepError>),
     /// It was dropped, or noted something that nobody waits for.
     Nothing,
 }
@@ -105,6 +111,10 @@ struct SyncLoop {
     pulls: u64,
     pulling: Option<AbortHandle>,
     page: Option<(u64, PulledPage)>,
+    /// How to begin the comparison that the hub asked for.
+    terms: Option<Terms>,
+    comparison: Option<Comparison>,
+    verifiers: Vec<oneshot::Sender<Result<Verification, String>>>,
     waiters: Vec<Waiter>,
     link: Link,
     /// Since when the hub has been reachable, something waits and nothing was acknowledged, by the monotonic clock.
@@ -126,6 +136,9 @@ impl SyncLoop {
             pulls: 0,
             pulling: None,
             page: None,
+            terms: None,
+            comparison: None,
+            verifiers: Vec::new(),
             waiters: Vec::new(),
             link: Link::default(),
             unacknowledged_since_ms: None,
@@ -185,6 +198,10 @@ impl SyncLoop {
                     self.page = None;
                 }
                 Action::Hello => _ = self.steps.spawn(async move { Step::Greeted(exchange.greet().await) }),
+                Action::Reidentify => {
+                    self.steps.spawn(async move { Step::Reidentified(exchange.reidentify().await) });
+                }
+                Action::Reconcile => self.reconcile(),
                 Action::Push => {
                     self.pushes += 1;
                     let now_ms = self.now_ms();
@@ -201,6 +218,43 @@ impl SyncLoop {
         }
     }
 
+    fn reconcile(&mut self) {
+        let exchange = self.exchange.clone();
+        match (self.comparison.take(), self.terms.take()) {
+            (Some(comparison), _) => {
+                self.steps.spawn(async move { Step::Compared(exchange.compare(comparison).await.map(Box::new)) });
+            }
+            (None, Some(terms)) => {
+                self.steps.spawn(async move {
+                    let begun = exchange.begin_comparison(terms).await;
+                    Step::Compared(begun.map(|comparison| Box::new((comparison, false))))
+                });
+            }
+            // A hub that wants a comparison and does not say how is asked again.
+            (None, None) => self.session.handle_reconciled(true, self.now_ms(), self.app.clock.jitter()),
+        }
+    }
+
+    fn handle_compared(&mut self, comparison: Comparison, complete: bool) {
+        self.heard();
+        if complete {
+            let found = comparison.found().clone();
+            tracing::info!(
+                rows = found.rows,
+                differing = found.differing,
+                bytes = found.bytes,
+                "compared with the centre"
+            );
+            for answer in self.verifiers.drain(..) {
+                // Whoever asked may have gone.
+                let _ = answer.send(Ok(found.clone()));
+            }
+        } else {
+            self.comparison = Some(comparison);
+        }
+        self.session.handle_reconciled(complete, self.now_ms(), self.app.clock.jitter());
+    }
+
     fn pull(&mut self, wait: bool) {
         self.pulls += 1;
         let (exchange, number) = (self.exchange.clone(), self.pulls);
@@ -213,6 +267,11 @@ impl SyncLoop {
             SyncRequest::Now(answer) => {
                 self.session.handle_sync_now();
                 self.waiters.push(Waiter { answer, stage: Stage::Pushing(self.pushes + 1) });
+            }
+            SyncRequest::Verify(answer) => {
+                self.verifiers.push(answer);
+                let exchange = self.exchange.clone();
+                self.steps.spawn(async move { Step::VerifyAsked(exchange.ask_comparison().await) });
             }
             // The edge has an identity already, and keeps it.
             SyncRequest::Enrolled => self.session.handle_sync_now(),
@@ -245,22 +304,34 @@ impl SyncLoop {
                 self.session.handle_page();
             }
             Step::Applied(number, Ok(applied)) => self.handle_applied(number, applied),
+            Step::Compared(Ok(compared)) => self.handle_compared(compared.0, compared.1),
+            Step::VerifyAsked(Ok(())) => self.session.handle_failure(Failure::Fenced, self.now_ms(), 0),
+            Step::Reidentified(Ok(())) => self.session.handle_reidentified(self.now_ms(), self.app.clock.jitter()),
             Step::Retried(Ok(rows)) if rows > 0 => self.session.handle_written(),
             Step::Retried(Ok(_)) | Step::Nothing => {}
             Step::Greeted(Err(error))
             | Step::Pushed(_, Err(error))
             | Step::Pulled(_, Err(error))
             | Step::Applied(_, Err(error))
+            | Step::Reidentified(Err(error))
+            | Step::Compared(Err(error))
+            | Step::VerifyAsked(Err(error))
             | Step::Retried(Err(error)) => self.handle_failure(&error),
         }
     }
 
-    fn handle_greeting(&mut self, Greeting { verdict, offset_ms }: Greeting) {
+    fn handle_greeting(&mut self, Greeting { verdict, terms, offset_ms }: Greeting) {
         self.heard();
+        self.comparison = None;
+        self.terms = terms;
         self.link.hub_time_offset_ms = Some(offset_ms);
         self.session.handle_welcome(verdict, self.now_ms());
-        if verdict != Verdict::Ok {
-            self.fail(reason_of(verdict));
+        match verdict {
+            Verdict::Ok => {}
+            Verdict::Reidentify | Verdict::Reconcile => {
+                tracing::warn!(reason = reason_of(verdict), "the exchange heals");
+            }
+            Verdict::UpgradeHub | Verdict::Revoked => self.fail(reason_of(verdict)),
         }
     }
 
@@ -329,13 +400,20 @@ impl SyncLoop {
             _ => tracing::info!(%error, "the exchange failed"),
         }
         self.session.handle_failure(error.failure(), self.now_ms(), self.app.clock.jitter());
-        self.fail(error.to_string());
+        match error.failure() {
+            // The next hello tells why, and heals it: whoever waits goes on waiting.
+            Failure::Fenced => self.link.last_error = Some(error.to_string()),
+            _ => self.fail(error.to_string()),
+        }
     }
 
     fn fail(&mut self, reason: String) {
         for waiter in self.waiters.drain(..) {
             // Whoever asked may have gone.
             let _ = waiter.answer.send(Err(reason.clone()));
+        }
+        for answer in self.verifiers.drain(..) {
+            let _ = answer.send(Err(reason.clone()));
         }
         self.link.progress.rows_pulled_goal = None;
         if self.link.last_error.as_ref() != Some(&reason) {
@@ -364,11 +442,10 @@ impl SyncLoop {
         match self.session.state() {
             State::Revoked => LinkState::Revoked,
             State::UpgradeHub => LinkState::UpgradeHub,
-            State::Forked => LinkState::Stuck,
             _ if self.is_stuck() => LinkState::Stuck,
             State::Offline => LinkState::Offline,
             State::Online => LinkState::Online,
-            State::Hydrating => LinkState::Hydrating,
+            State::Hydrating | State::Reconciling => LinkState::Hydrating,
         }
     }
 
@@ -381,8 +458,8 @@ impl SyncLoop {
 fn reason_of(verdict: Verdict) -> String {
     let reason = match verdict {
         Verdict::Ok => "the hub goes on",
-        Verdict::Reidentify => "the hub takes this edge for a copy or a restored backup; what waits is kept",
-        Verdict::Reconcile => "the centre was restored to an earlier state; what waits is kept",
+        Verdict::Reidentify => "this edge is a copy or was restored: it gets a new id, and what waits is kept",
+        Verdict::Reconcile => "this edge or the centre was restored: the two are compared, and what waits is kept",
         Verdict::UpgradeHub => "the hub is older than this edge: upgrade the hub; what waits is kept",
         Verdict::Revoked => "the hub has revoked this edge; what waits is kept",
     };

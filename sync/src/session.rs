@@ -4,6 +4,8 @@
 //! `None` and carries out what it says; [`Session::poll_timeout`] says when to call again if nothing happens. Time
 //! and jitter are arguments; time must not go backwards.
 //!
+//! A hub may say that this edge needs a new id, or that the two have to be compared; each is a phase between two hellos.
+//!
 //! Invariants: at most one hello, one push and one pull are under way; a pulled page is applied only while no push is
 //! unanswered, because the answer may change stamps that the page's versions cover (rule 4); a failure of either
 //! lane ends both, and the next thing sent is a hello. No state is without a way out.
@@ -24,6 +26,10 @@ pub enum Action {
     },
     /// Apply the page that arrived; answer with [`Session::handle_applied`].
     Apply,
+    /// Take a new id; answer with [`Session::handle_reidentified`].
+    Reidentify,
+    /// Compare with the centre, one step; answer with [`Session::handle_reconciled`].
+    Reconcile,
     /// Drop every request under way; no answer.
     Abort,
 }
@@ -52,7 +58,9 @@ pub enum Failure {
     Overloaded(u64),
     /// The hub refused the credential.
     Revoked,
-    /// The hub refused the fence token, or the verdict was not `ok`.
+    /// The hub refused the fence token, or sent writes of ours that we never made: a hello tells why.
+    Fenced,
+    /// The verdict lets nobody go on.
     Verdict(Verdict),
     /// The edge's own database failed.
     Local,
@@ -71,8 +79,8 @@ pub enum State {
     Revoked,
     /// The hub is older than the edge. Pending rows are kept.
     UpgradeHub,
-    /// This edge or the centre was restored or copied; nothing is exchanged until that is settled.
-    Forked,
+    /// This edge or the centre was restored or copied, and the two are being compared.
+    Reconciling,
 }
 
 /// One edge's conversation with its hub.
@@ -89,9 +97,21 @@ pub struct Session {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Resting { until_ms: u64 },
+    Resting {
+        until_ms: u64,
+    },
     Greeting,
-    Open { push: PushLane, pull: PullLane },
+    /// `asked` while a step is under way.
+    Reidentifying {
+        asked: bool,
+    },
+    Reconciling {
+        asked: bool,
+    },
+    Open {
+        push: PushLane,
+        pull: PullLane,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +172,16 @@ impl Session {
                 self.phase = Phase::Greeting;
                 Some(Action::Hello)
             }
+            Phase::Reidentifying { asked: false } => {
+                self.phase = Phase::Reidentifying { asked: true };
+                Some(Action::Reidentify)
+            }
+            Phase::Reconciling { asked: false } => {
+                self.phase = Phase::Reconciling { asked: true };
+                Some(Action::Reconcile)
+            }
             Phase::Resting { .. } | Phase::Greeting => None,
+            Phase::Reidentifying { .. } | Phase::Reconciling { .. } => None,
             Phase::Open { push, pull } => self.poll_lanes(now_ms, push, pull),
         }
     }
@@ -181,7 +210,7 @@ impl Session {
         match self.phase {
             Phase::Resting { until_ms } => Some(until_ms),
             Phase::Open { push: PushLane::Resting { until_ms }, .. } => Some(until_ms),
-            Phase::Greeting | Phase::Open { .. } => None,
+            Phase::Greeting | Phase::Reidentifying { .. } | Phase::Reconciling { .. } | Phase::Open { .. } => None,
         }
     }
 
@@ -203,13 +232,44 @@ impl Session {
         if self.phase != Phase::Greeting {
             return;
         }
-        if verdict != Verdict::Ok {
-            return self.handle_failure(Failure::Verdict(verdict), now_ms, 500);
-        }
         self.refusal = None;
+        match verdict {
+            Verdict::Ok => {}
+            Verdict::Reidentify => return self.phase = Phase::Reidentifying { asked: false },
+            Verdict::Reconcile => return self.phase = Phase::Reconciling { asked: false },
+            Verdict::UpgradeHub | Verdict::Revoked => {
+                return self.handle_failure(Failure::Verdict(verdict), now_ms, 500);
+            }
+        }
         self.writes_wait = true;
         self.caught_up = false;
         self.phase = Phase::Open { push: PushLane::Idle, pull: PullLane::Ready };
+    }
+
+    /// This edge has a new id. The hub is asked again how things stand.
+    pub fn handle_reidentified(&mut self, now_ms: u64, jitter: u64) {
+        if matches!(self.phase, Phase::Reidentifying { .. }) {
+            self.greet_again(now_ms, jitter);
+        }
+    }
+
+    /// A step of the comparison was made, the last one if `complete`. Then the hub is asked again how things stand.
+    pub fn handle_reconciled(&mut self, complete: bool, now_ms: u64, jitter: u64) {
+        if !matches!(self.phase, Phase::Reconciling { .. }) {
+            return;
+        }
+        match complete {
+            false => self.phase = Phase::Reconciling { asked: false },
+            true => self.greet_again(now_ms, jitter),
+        }
+    }
+
+    /// At once the first time. A hub that never is content must not be asked without end, so every further time counts
+    /// as a failure does, until something is exchanged.
+    fn greet_again(&mut self, now_ms: u64, jitter: u64) {
+        let delay_ms = if self.failures == 0 { 0 } else { self.delay_ms(jitter) };
+        self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Resting { until_ms: now_ms.saturating_add(delay_ms) };
     }
 
     /// A push was answered, or there was nothing to push.
@@ -247,15 +307,13 @@ impl Session {
     ///
     /// `jitter` is random, 0 to 1000: it spreads the delay between half and all of its length.
     pub fn handle_failure(&mut self, failure: Failure, now_ms: u64, jitter: u64) {
-        let doubled = RETRY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX);
-        let spread = doubled / 2 + doubled.saturating_mul(jitter.min(1000)) / 2000;
+        let spread = self.delay_ms(jitter);
         let (state, delay_ms) = match failure {
-            Failure::Unreachable | Failure::Local => (None, spread),
+            Failure::Unreachable | Failure::Local | Failure::Fenced => (None, spread),
             Failure::Overloaded(after_ms) => (None, after_ms.clamp(spread, RETRY_MS_MAX.max(spread))),
             Failure::Revoked | Failure::Verdict(Verdict::Revoked) => (Some(State::Revoked), REFUSED_MS),
             Failure::Verdict(Verdict::UpgradeHub) => (Some(State::UpgradeHub), REFUSED_MS),
-            Failure::Verdict(Verdict::Reidentify | Verdict::Reconcile) => (Some(State::Forked), REFUSED_MS),
-            Failure::Verdict(Verdict::Ok) => (None, spread),
+            Failure::Verdict(Verdict::Reidentify | Verdict::Reconcile | Verdict::Ok) => (None, spread),
         };
         self.refusal = state;
         self.failures = self.failures.saturating_add(1);
@@ -264,11 +322,18 @@ impl Session {
         self.phase = Phase::Resting { until_ms: now_ms.saturating_add(delay_ms) };
     }
 
+    /// Between half and all of a length that doubles with each failure.
+    fn delay_ms(&self, jitter: u64) -> u64 {
+        let doubled = RETRY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX);
+        doubled / 2 + doubled.saturating_mul(jitter.min(1000)) / 2000
+    }
+
     /// How things stand.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Open { .. } if self.hydrating => State::Hydrating,
             Phase::Open { .. } => State::Online,
+            Phase::Reidentifying { .. } | Phase::Reconciling { .. } => State::Reconciling,
             Phase::Resting { .. } | Phase::Greeting => self.refusal.unwrap_or(State::Offline),
         }
     }
@@ -349,6 +414,51 @@ mod tests {
             assert_eq!(session.poll(until_ms - 1), None);
             now_ms = until_ms;
         }
+    }
+
+    #[test]
+    fn a_restored_edge_gets_a_new_id_is_compared_and_goes_on() {
+        let mut session = Session::new();
+        assert_eq!(drain(&mut session, 0), [Action::Hello]);
+        session.handle_welcome(Verdict::Reidentify, 0);
+        assert_eq!(session.state(), State::Reconciling);
+        assert_eq!(drain(&mut session, 0), [Action::Reidentify]);
+        session.handle_reidentified(0, 0);
+        assert_eq!(drain(&mut session, 0), [Action::Hello]);
+        session.handle_welcome(Verdict::Reconcile, 0);
+        for complete in [false, false, true] {
+            assert_eq!(drain(&mut session, 0), [Action::Reconcile]);
+            session.handle_reconciled(complete, 0, 0);
+        }
+        let until_ms = session.poll_timeout().unwrap();
+        assert!(until_ms > 0, "the second time in a row waits");
+        assert_eq!(drain(&mut session, until_ms), [Action::Hello]);
+        session.handle_welcome(Verdict::Ok, until_ms);
+        assert_eq!(drain(&mut session, until_ms), [Action::Push, Action::Pull { wait: false }]);
+    }
+
+    #[test]
+    fn a_hub_that_is_never_content_is_asked_less_and_less_often() {
+        let mut session = Session::new();
+        let (mut now_ms, mut hellos) = (0, 0);
+        while now_ms < 600_000 {
+            assert_eq!(session.poll(now_ms), Some(Action::Hello));
+            hellos += 1;
+            session.handle_welcome(Verdict::Reconcile, now_ms);
+            drain(&mut session, now_ms);
+            session.handle_reconciled(true, now_ms, 1000);
+            now_ms = session.poll_timeout().unwrap();
+        }
+        assert!(hellos < 40, "{hellos} in ten minutes");
+    }
+
+    #[test]
+    fn a_fenced_push_is_followed_by_a_hello_and_is_no_refusal() {
+        let mut session = open(0);
+        drain(&mut session, 0);
+        session.handle_failure(Failure::Fenced, 0, 1000);
+        assert_eq!(session.state(), State::Offline);
+        assert_eq!(drain(&mut session, RETRY_MS_MIN), [Action::Abort, Action::Hello]);
     }
 
     #[test]

@@ -181,7 +181,14 @@ impl Centre {
         });
         let verdict = if known { Verdict::Ok } else { Verdict::Reidentify };
         let directory = self.members.keys().map(|id| Replica { id: id.0, name: format!("edge {id}"), site: None });
-        Welcome { verdict, unix_ms: now_ms, directory: directory.collect(), app_version: "simulated".to_owned() }
+        Welcome {
+            verdict,
+            unix_ms: now_ms,
+            directory: directory.collect(),
+            app_version: "simulated".to_owned(),
+            incarnation: None,
+            reconcile: None,
+        }
     }
 
     /// Takes a push. `busy` says for each row whether somebody holds it; `seen` is what the pusher had seen when it

@@ -235,6 +235,9 @@ impl World {
                     let hello = self.hello(site);
                     self.send(site, Request::Hello(hello));
                 }
+                Action::Reidentify | Action::Reconcile => {
+                    self.violations.push(format!("site {site} is told that somebody was restored, and nobody was"));
+                }
                 Action::Push => self.push(site),
                 Action::Pull { wait } => {
                     let cursor = self.nodes[site].site.this().cursor;
@@ -264,6 +267,9 @@ impl World {
             app_version: "simulated".to_owned(),
             unix_ms: clock,
             report: here.counts().report(clock),
+            incarnation: this.incarnation,
+            reconcile: this.reconcile,
+            forked: false,
         }
     }
 
@@ -285,6 +291,9 @@ impl World {
         let sent = node.arrived.take().expect("a page arrived");
         let page = read_page(&sent.body).expect("the centre sends whole pages");
         let applied = apply::page(&mut node.site.connection, &page, clock).expect("a page can be applied");
+        if applied.forked {
+            self.violations.push(format!("site {site} takes its own writes for another's"));
+        }
         for (row, seen) in &sent.seen {
             node.site.knowledge.learn(*row, seen);
         }

@@ -421,6 +421,9 @@ impl Site {
             app_version: "test".to_owned(),
             unix_ms: self.unix_ms,
             report: Report { pending: 3, ..Report::default() },
+            incarnation: None,
+            reconcile: false,
+            forked: false,
         };
         let answer = self.post("hello", stream::write_one(&hello).unwrap()).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));

@@ -30,7 +30,7 @@ pub(super) async fn ask(
         return Err(CliError::NoEdge { path: config.data });
     }
     let mut edge = running::open(config)?;
-    if request == Request::Sync {
+    if matches!(request, Request::Sync | Request::Verify) {
         edge.start_sync();
     }
     let (answers, mut answered) = mpsc::channel(ANSWERS_MAX);

@@ -23,6 +23,7 @@ mod status;
 mod sync;
 mod tables;
 mod token;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ enum Command {
     Dump(dump::Arguments),
     Token(token::Arguments),
     Explain(explain::Arguments),
+    Verify(verify::Arguments),
     Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
     Quarantine(quarantine::Arguments),
@@ -115,6 +117,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Dump(arguments) => dump::run(&options, arguments).map(done),
         Command::Token(arguments) => token::run(&options, arguments).map(done),
         Command::Explain(arguments) => explain::run(&options, arguments).map(done),
+        Command::Verify(arguments) => verify::run(&options, arguments),
         Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),

@@ -6,8 +6,10 @@ pub mod dump;
 pub mod edges;
 pub mod maintain;
 pub mod people;
+pub mod recover;
 mod sample_rows;
 pub mod seed;
+pub mod verify;
 
 use thiserror::Error;
 use tokio_postgres::Client;

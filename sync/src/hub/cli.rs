@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::config::Settings;
-use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line};
+use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line, recover, verify};
 use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
@@ -61,6 +61,17 @@ enum Command {
         /// Rows are printed as JSON in any case
         #[arg(long)]
         json: bool,
+    },
+    /// Decide about rows that only edges still hold after the centre was restored
+    #[command(subcommand, after_help = "Example: hub recover list")]
+    Recover(Recover),
+    /// Compare a running edge with the centre; exit 1 if rows differed, which are named and repaired
+    #[command(after_help = "Example: hub verify hq-1 --json")]
+    Verify {
+        /// The edge's name
+        edge: String,
+        #[command(flatten)]
+        json: Json,
     },
     /// Look for what is wrong, and say what to do about it
     #[command(after_help = "Example: hub doctor --json")]
@@ -152,6 +163,31 @@ enum Edge {
         #[command(flatten)]
         json: Json,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Recover {
+    /// List them
+    #[command(after_help = "Example: hub recover list --json")]
+    List(Json),
+    /// Write a row again as the edge holds it, as a write of the centre
+    #[command(after_help = "Example: hub recover accept --all")]
+    Accept(Chosen),
+    /// Leave the centre as it is
+    #[command(after_help = "Example: hub recover discard --all")]
+    Discard(Chosen),
+}
+
+#[derive(Debug, Args)]
+struct Chosen {
+    /// The entry's id
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<uuid::Uuid>,
+    /// Every entry
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -258,6 +294,14 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Edge(Edge::List(print)) => edges::list(&settings.database()?, print.json).await,
         Command::Edge(Edge::Show { edge, json }) => edges::show(&settings.database()?, &edge, json.json).await,
         Command::Edge(Edge::Revoke { edge, json }) => edges::revoke(&settings.database()?, &edge, json.json).await,
+        Command::Recover(Recover::List(print)) => recover::list(&settings.database()?, print.json).await,
+        Command::Recover(Recover::Accept(chosen)) => {
+            recover::decide(&settings.database()?, recover::Decision::Accept, chosen.id, chosen.json.json).await
+        }
+        Command::Recover(Recover::Discard(chosen)) => {
+            recover::decide(&settings.database()?, recover::Decision::Discard, chosen.id, chosen.json.json).await
+        }
+        Command::Verify { edge, json } => verify::run(&settings.database()?, &edge, json.json).await,
         Command::User(User::SetPin { email, site, json }) => {
             people::set_pin(&settings.database()?, &email, site.as_deref(), json.json).await
         }

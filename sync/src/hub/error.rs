@@ -62,6 +62,9 @@ pub enum Error {
     /// No connection to the database is to be had.
     #[error("the central database is not reachable at the moment")]
     Pool(#[source] PoolError),
+    /// Too many edges are compared at once.
+    #[error("other edges are being compared with the centre; come back in a moment")]
+    Busy,
     /// The operating system has no randomness.
     #[error("the hub cannot draw random numbers")]
     Random(#[source] getrandom::Error),
@@ -87,7 +90,7 @@ impl Error {
             Self::Forged(_) => const { listed(CODES, "forged_version") },
             Self::Database(error) if !error.is_retryable() => const { listed(CODES, "internal") },
             Self::Random(_) | Self::Answer(_) => const { listed(CODES, "internal") },
-            Self::Database(_) | Self::Pool(_) => const { listed(CODES, "unavailable") },
+            Self::Database(_) | Self::Pool(_) | Self::Busy => const { listed(CODES, "unavailable") },
         }
     }
 }

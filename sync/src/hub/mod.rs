@@ -8,6 +8,7 @@ pub mod config;
 pub mod edge_auth;
 pub mod error;
 mod health_routes;
+mod recovery_routes;
 mod run;
 mod sync_routes;
 mod upkeep;
@@ -18,8 +19,9 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use deadpool_postgres::{BuildError, Pool};
 use std::future::Future;
+use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::listener;
 use crate::merge::limits::HEAD_MS_MAX;
@@ -33,7 +35,11 @@ pub struct Hub {
     pool: Pool,
     wake: wake::Wake,
     stop: watch::Receiver<bool>,
+    comparing: Arc<Semaphore>,
 }
+
+/// How many edges are compared at once; it is what staggers them after a rewind.
+const COMPARING_MAX: usize = 4;
 
 /// Every route.
 pub fn router(hub: Hub) -> Router {
@@ -42,6 +48,11 @@ pub fn router(hub: Hub) -> Router {
         .route("/hello", post(sync_routes::hello))
         .route("/push", post(sync_routes::push))
         .route("/pull", post(sync_routes::pull))
+        .route("/accepted", post(recovery_routes::accepted))
+        .route("/digest", post(recovery_routes::digest))
+        .route("/offer", post(recovery_routes::offer))
+        .route("/verified", post(recovery_routes::verified))
+        .route("/reidentify", post(recovery_routes::reidentify))
         .layer(from_fn(sync_routes::speak));
     Router::new()
         .nest("/sync/v1", sync)
@@ -66,7 +77,12 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let pool = connection::pool(&config.database, config.connections)?;
     let (stop, stopped) = watch::channel(false);
-    let hub = Hub { pool: pool.clone(), wake: wake::Wake::default(), stop: stopped };
+    let hub = Hub {
+        pool: pool.clone(),
+        wake: wake::Wake::default(),
+        stop: stopped,
+        comparing: Arc::new(Semaphore::new(COMPARING_MAX)),
+    };
     let poll = tokio::spawn(hub.wake.clone().poll(pool.clone()));
     let upkeep = tokio::spawn(upkeep::run(pool.clone()));
     let ending = async move {

@@ -14,14 +14,14 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, causes};
+use super::recovery_routes::{Judged, judge};
 use super::{Hub, clock, edge_auth};
-use crate::catalog;
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
-use crate::pg::cursor::{self, Cursor, Snapshot};
+use crate::pg::cursor::{self, Cursor};
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
-use crate::pg::{batch, feed, health, ledger};
+use crate::pg::{batch, digest, feed, fences, health, incarnation, ledger};
 use crate::wire::message::{
     Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd, PullLine, Verdict,
     Welcome,
@@ -90,52 +90,29 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
 /// `POST /sync/v1/hello`: begins a session.
 pub(super) async fn hello(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let hello: Hello = read_one(body).await?;
-    let client = hub.pool.get().await?;
+    let mut client = hub.pool.get().await?;
     let now_ms = clock::unix_ms();
-    let own = edges::replicas(&**client, edge.id).await?;
-    let cursor = open(hello.cursor.as_deref(), &feed::seal_key(&**client).await?, &edge);
-    let present = feed::snapshot_of(&**client).await?;
-    let verdict = verdict(&edge, &own, &hello, cursor.as_ref(), &present);
+    let Judged { verdict, incarnation, reconcile } = judge(&mut client, &edge, &hello).await?;
     let offset_ms = i64::try_from(hello.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
-    let seq = if verdict == Verdict::Ok { hello.seq } else { 0 };
-    edges::greet(&**client, edge.id, seq, (&hello.app_version, hello.schema), offset_ms).await?;
+    if verdict == Verdict::Ok {
+        fences::reported(&**client, ReplicaId(hello.replica), hello.seq).await?;
+    }
+    edges::greet(&**client, edge.id, (&hello.app_version, hello.schema), offset_ms).await?;
     edges::report(&**client, edge.id, &hello.report).await?;
     for finding in health::verify(&client).await?.iter().filter(|finding| finding.problem.is_error()) {
         tracing::error!(%finding, "writes at the centre may go unseen");
     }
     if verdict != Verdict::Ok {
-        tracing::warn!(edge = edge.name, ?verdict, "a session was refused");
+        tracing::warn!(edge = edge.name, ?verdict, "a session does not simply go on");
     }
     answer_one(&Welcome {
         verdict,
         unix_ms: now_ms,
         directory: edges::directory(&**client, edge.tenant).await?,
         app_version: env!("CARGO_PKG_VERSION").to_owned(),
+        incarnation: Some(incarnation.id),
+        reconcile,
     })
-}
-
-/// Whether the edge's history continues what the hub knows of it, and the other way round. `cursor` is `None` for one
-/// that this hub did not seal.
-fn verdict(edge: &Edge, own: &[ReplicaId], hello: &Hello, cursor: Option<&Cursor>, present: &Snapshot) -> Verdict {
-    // A newer edge may have registers that the catalog here lacks.
-    if hello.schema > catalog::VERSION {
-        return Verdict::UpgradeHub;
-    }
-    let ahead = |cursor: &Cursor| cursor.start.as_ref().is_some_and(|start| start.xmax > present.xmax);
-    if cursor.is_none_or(ahead) || hello.fence.count > edge.fence.count || !own.contains(&ReplicaId(hello.replica)) {
-        return Verdict::Reconcile;
-    }
-    let lost_answer = hello.in_flight.is_some()
-        && hello.in_flight == edge.last_batch
-        && hello.fence.count + 1 == edge.fence.count
-        && edge.fence_before.as_deref() == Some(&hello.fence.token);
-    if ReplicaId(hello.replica) != edge.replica
-        || hello.seq < edge.high_seq
-        || hello.fence != edge.fence && !lost_answer
-    {
-        return Verdict::Reidentify;
-    }
-    Verdict::Ok
 }
 
 /// `POST /sync/v1/push`: writes of an edge.
@@ -143,7 +120,7 @@ pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
     // The body is here and parsed before anything is locked: a slow sender holds nothing.
     let batch = batch::parse(&read(body, PUSH_BYTES_MAX).await?)?;
     let mut client = hub.pool.get().await?;
-    let moment = Moment { unix_ms: clock::unix_ms(), token: clock::random()? };
+    let moment = Moment { unix_ms: clock::unix_ms(), random: clock::random()? };
     let body = match apply::push(&mut client, edge.id, &batch, &moment).await? {
         Receipt::Answered(body) => body,
         Receipt::Fenced => return Err(Error::Fence),
@@ -167,19 +144,23 @@ pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
 pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let pull: Pull = read_one(body).await?;
     let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
-    if ReplicaId(pull.replica) != edge.replica {
-        return Err(Error::Fence);
-    }
-    let (cursor, key) = {
+    let (edge, cursor, key) = {
         let client = hub.pool.get().await?;
+        let edge = edges::find_as(&**client, edge.id, ReplicaId(pull.replica)).await?.ok_or(Error::Fence)?;
         let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
-        let key = feed::seal_key(&**client).await?;
-        let cursor = open(pull.cursor.as_deref(), &key, &edge).ok_or_else(unknown)?;
+        let present = incarnation::present(&**client).await?;
+        let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
+        // What was read of a history that is no more says nothing about this one.
+        let asked = pull.cursor.is_some() && digest::is_asked(&**client, edge.id).await?;
+        if asked || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
+            return Err(Error::Fence);
+        }
+        cursor.incarnation = present.id;
         edges::report(&**client, edge.id, &pull.report).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }
-        (cursor, key)
+        (edge, cursor, present.key)
     };
     let mut woken = hub.wake.subscribe(edge.tenant);
     loop {
@@ -187,7 +168,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let page = hub.page(&edge, &cursor).await?;
         let more_to_wait = page.lines.is_empty() && page.complete && clock::instant() < until;
         if !more_to_wait || hub.is_stopping() {
-            return answer_page(&edge, &key, &page);
+            return hub.answer_page(&edge, &key, page).await;
         }
         tokio::select! {
             _ = woken.changed() => {}
@@ -195,21 +176,6 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
             () = hub.stopping() => {}
         }
     }
-}
-
-fn answer_page(edge: &Edge, key: &[u8], page: &feed::Page) -> Result<Response, Error> {
-    let mut writer = Writer::default();
-    writer
-        .line(&PullLine::Page(Page { unix_ms: clock::unix_ms(), rows_total: page.rows_total, replicas: page.replicas }))
-        .map_err(Error::Answer)?;
-    for line in &page.lines {
-        writer.line(line).map_err(Error::Answer)?;
-    }
-    let sealed = cursor::seal(&page.cursor, key, edge.id, clock::random()?);
-    let cursor = sealed.map_err(|error| Error::Message(error.to_string()))?;
-    let end = PullEnd { lines: page.lines.len() as u64, cursor, complete: page.complete };
-    writer.line(&PullLine::End(end)).map_err(Error::Answer)?;
-    Ok(answer(writer.finish().map_err(Error::Answer)?))
 }
 
 impl Hub {
@@ -225,14 +191,38 @@ impl Hub {
         }
         Ok(page)
     }
+
+    async fn answer_page(&self, edge: &Edge, key: &[u8], page: feed::Page) -> Result<Response, Error> {
+        let feed::Page { lines, cursor, complete, rows_total, replicas, .. } = page;
+        let head = Page { unix_ms: clock::unix_ms(), rows_total, replicas };
+        let mut writer = Writer::default();
+        writer.line(&PullLine::Page(head)).map_err(Error::Answer)?;
+        for line in &lines {
+            writer.line(line).map_err(Error::Answer)?;
+        }
+        let cursor = self.seal(edge, key, cursor).await?;
+        let end = PullEnd { lines: lines.len() as u64, cursor, complete };
+        writer.line(&PullLine::End(end)).map_err(Error::Answer)?;
+        Ok(answer(writer.finish().map_err(Error::Answer)?))
+    }
+
+    /// A cursor as it leaves, with a checkpoint that is committed after all was read that it stands for: a centre that
+    /// knows the checkpoint has all of it.
+    pub(super) async fn seal(&self, edge: &Edge, key: &[u8], cursor: Cursor) -> Result<String, Error> {
+        let client = self.pool.get().await?;
+        incarnation::settle(&**client).await?;
+        let checkpoint = fences::checkpoint(&**client, edge.replica, clock::id()).await?;
+        let sealed = cursor::seal(&Cursor { checkpoint, ..cursor }, key, edge.id, clock::random()?);
+        sealed.map_err(|error| Error::Message(error.to_string()))
+    }
 }
 
 /// An edge's cursor; `None` for one that this hub did not give to it.
-fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
+pub(super) fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
     sealed.map_or_else(|| Some(Cursor::default()), |sealed| cursor::open(sealed, key, edge.id).ok())
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
     let arrived = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), to_bytes(body, bytes_max)).await;
     let slow = || Error::Message(format!("the body did not arrive within {BODY_MS_MAX} ms"));
     arrived.map_err(|_| slow())?.map_err(|error| {
@@ -244,14 +234,14 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
     })
 }
 
-async fn read_one<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+pub(super) async fn read_one<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
     Ok(stream::read_one(&read(body, PUSH_BYTES_MAX).await?)?)
 }
 
-fn answer_one<T: serde::Serialize>(message: &T) -> Result<Response, Error> {
+pub(super) fn answer_one<T: serde::Serialize>(message: &T) -> Result<Response, Error> {
     Ok(answer(stream::write_one(message).map_err(Error::Answer)?))
 }
 
-fn answer(body: Vec<u8>) -> Response {
+pub(super) fn answer(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
 }

@@ -8,9 +8,12 @@
 
 pub mod clock;
 pub mod conflict;
+pub mod fence;
 pub mod ids;
 pub mod limits;
 pub mod plan;
+pub mod reconcile;
+pub mod rename;
 pub mod resolve;
 pub mod value;
 pub mod vector;

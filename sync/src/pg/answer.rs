@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
-use super::apply::{Fate, Moment, Work};
+use super::apply::{Fate, Work};
 use super::batch::{self, Incoming};
 use super::bisect::Written;
 use super::candidates::Candidate;
 use super::error::StoreError;
+use super::fences;
 use super::ledger::{self, Refused};
 use super::refusal::Failure;
 use super::versions;
 use crate::catalog;
-use crate::merge::clock::Hlc;
+use crate::merge::clock::{Dot, Hlc};
 use crate::merge::conflict::Conflict;
 use crate::merge::plan::{Clamp, clamp_conflict};
+use crate::merge::rename::unanswered;
 use crate::merge::vector::Vector;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
 use crate::wire::refusals;
@@ -146,13 +148,19 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment) -> Vec<u8> {
+/// The writes that were taken, with the stamps with which they came: the pusher asks for them by these.
+pub(super) fn accepted(work: &Work<'_>) -> Vec<Dot> {
+    let taken = work.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Taken(..)));
+    let pushed = taken.filter_map(|(index, _)| work.batch.rows.get(*index)?.parsed.as_ref().ok());
+    pushed.flat_map(|(_, push)| unanswered(&push.version, &push.base, &work.own)).collect()
+}
+
+pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], unix_ms: u64, token: &[u8]) -> Vec<u8> {
     let mut clamps: BTreeMap<usize, &[Clamp]> = BTreeMap::new();
     clamps.extend(candidates.iter().map(|candidate| (candidate.index, candidate.clamps.as_slice())));
-    let token = moment.token.iter().map(|byte| format!("{byte:02x}")).collect();
-    let fence = Fence { count: work.edge.fence.count + 1, token };
+    let fence = Fence { count: work.edge.fence.count + 1, token: fences::text(token) };
     let mut writer = Writer::default();
-    let head = PushedLine::Batch(Pushed { id: work.batch.id, fence, unix_ms: moment.unix_ms });
+    let head = PushedLine::Batch(Pushed { id: work.batch.id, fence, unix_ms });
     let lines = work.batch.rows.iter().enumerate().map(|(index, incoming)| {
         let fate = work.fates.get(&index).unwrap_or(&Fate::Busy);
         PushedLine::Row(row_answer(incoming, fate, clamps.get(&index).copied().unwrap_or_default()))

@@ -14,7 +14,7 @@ use super::bisect::Planned;
 use super::candidates::{Candidate, centre_dot, look};
 use super::edges::{self, Edge};
 use super::error::StoreError;
-use super::{answer, parents, references, refusal, rows, versions};
+use super::{accepted, answer, feed, fences, parents, references, refusal, rows, versions};
 use crate::merge::conflict::Conflict;
 use crate::merge::ids::ReplicaId;
 use crate::merge::plan::{Forgery, PushPlan, plan_push};
@@ -32,8 +32,8 @@ pub const LOCK_MS_MAX: u64 = 100;
 pub struct Moment {
     /// Now, in Unix milliseconds.
     pub unix_ms: u64,
-    /// The next fence token.
-    pub token: [u8; 16],
+    /// The random part of the next fence token.
+    pub random: [u8; 8],
 }
 
 /// What became of a push.
@@ -53,7 +53,7 @@ pub enum Receipt {
 pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Moment) -> Result<Receipt, StoreError> {
     let mut tx = client.transaction().await?;
     bound_waits(&tx).await?;
-    let Some(edge) = edges::lock(&tx, edge_id).await? else { return Ok(Receipt::Revoked) };
+    let Some(edge) = edges::lock(&tx, edge_id, batch.replica).await? else { return Ok(Receipt::Fenced) };
     if edge.revoked {
         return Ok(Receipt::Revoked);
     }
@@ -73,9 +73,13 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     };
     let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
     answer::settle(&mut tx, &mut work, &candidates, written).await?;
-    let answer = answer::answer(&work, &candidates, moment);
+    accepted::remember(&tx, &answer::accepted(&work)).await?;
+    let key = feed::seal_key(&tx).await?;
+    let token = fences::token(&key, edge.replica, edge.fence.count + 1, moment.random);
+    let answer = answer::answer(&work, &candidates, moment.unix_ms, &token);
     let done = (batch.id, batch.hash.as_slice(), batch.high_seq);
-    edges::acknowledge_push(&tx, edge.id, done, &moment.token, &answer).await?;
+    fences::acknowledge_push(&tx, edge.replica, done, &token, &answer).await?;
+    edges::seen(&tx, edge.id).await?;
     tx.commit().await?;
     Ok(Receipt::Answered(answer))
 }
@@ -88,7 +92,7 @@ enum Admission {
 
 /// Whether the batch continues what the hub knows of the edge. The same batch with the token before is a lost answer.
 fn admit(edge: &Edge, batch: &Batch) -> Admission {
-    if batch.replica != edge.replica {
+    if edge.fence.token.is_empty() {
         return Admission::Stale;
     }
     if batch.fence == edge.fence {

@@ -26,6 +26,26 @@ pub struct Cursor {
     pub start: Option<Snapshot>,
     /// The window that is being read, if it has several pages.
     pub window: Option<Window>,
+    /// The checkpoint that was committed after all of it was read: who presents it knows no later past of the centre.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// The incarnation of the centre that it belongs to; nil for the one before any.
+    #[serde(default)]
+    pub incarnation: Uuid,
+}
+
+/// A moment of the centre's history, with a word that a database which lost it cannot know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Whose it is.
+    #[serde(default)]
+    pub replica: u32,
+    /// How many the replica has been given.
+    pub count: u64,
+    /// Random.
+    pub nonce: Uuid,
+    /// Every transaction that drew one of the centre's numbers up to this one had ended.
+    pub seq: u64,
 }
 
 /// A window in the middle.
@@ -99,7 +119,8 @@ mod tests {
     #[test]
     fn a_sealed_cursor_opens_for_its_edge_only() {
         let window = Window { end: Snapshot { xmax: 9, xip: vec![5, 7] }, after: (8, Uuid::from_u128(3)) };
-        let cursor = Cursor { start: Some(Snapshot { xmax: 4, xip: vec![] }), window: Some(window) };
+        let start = Some(Snapshot { xmax: 4, xip: vec![] });
+        let cursor = Cursor { start, window: Some(window), ..Cursor::default() };
         let (key, edge) = ([7; 32], Uuid::from_u128(1));
         let sealed = seal(&cursor, &key, edge, [1; NONCE_BYTES]).unwrap();
         assert_eq!(open(&sealed, &key, edge), Ok(cursor));

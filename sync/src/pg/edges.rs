@@ -3,7 +3,9 @@
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
 
+use super::cursor::Checkpoint;
 use super::error::StoreError;
+use super::fences;
 use crate::merge::ids::ReplicaId;
 use crate::wire::message::{Fence, Replica, Report};
 
@@ -36,11 +38,14 @@ pub struct Edge {
     pub last_answer: Option<Vec<u8>>,
     /// The highest seq it ever reported.
     pub high_seq: u64,
+    /// The last checkpoint that it was given with a cursor.
+    pub checkpoint: Checkpoint,
 }
 
-const COLUMNS: &str = "id, name, tenant_id, site_id, replica_id, credential_hash, status = 'revoked',
-  token_count, coalesce(encode(token, 'hex'), ''), encode(token_before, 'hex'), last_batch, last_batch_hash, last_answer,
-  high_seq";
+const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.credential_hash,
+  edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
+  encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
+  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq";
 
 /// A one-time code's promise.
 #[derive(Clone, Debug)]
@@ -143,24 +148,40 @@ pub async fn enroll(
     let replica = insert_replica(&tx, &enrollment, new.id).await?;
     insert_edge(&tx, &enrollment, replica, new).await?;
     mark_used(&tx, code_hash).await?;
-    let edge = find_with(&tx, new.id, "").await?;
+    fences::insert(&tx, new.id, replica, new.token).await?;
+    let edge = find(&tx, new.id).await?;
     tx.commit().await?;
     Ok(edge.map_or(Enrolling::Unknown, |edge| Enrolling::Enrolled(Box::new(edge))))
 }
 
 /// An edge by its id.
 pub async fn find(client: &impl GenericClient, id: Uuid) -> Result<Option<Edge>, StoreError> {
-    find_with(client, id, "").await
+    find_with(client, id, None, "").await
 }
 
-/// An edge by its id, locked: two pushes of one edge wait for each other.
-pub async fn lock(tx: &Transaction<'_>, id: Uuid) -> Result<Option<Edge>, StoreError> {
-    find_with(tx, id, "for update").await
+/// An edge as one of its replica ids, a former one or that of a copy; `None` for an id that is not its own.
+pub async fn find_as(client: &impl GenericClient, id: Uuid, replica: ReplicaId) -> Result<Option<Edge>, StoreError> {
+    find_with(client, id, Some(replica), "").await
 }
 
-async fn find_with(client: &impl GenericClient, id: Uuid, lock: &str) -> Result<Option<Edge>, StoreError> {
-    let statement = format!("select {COLUMNS} from sync.edges where id = $1 {lock}");
-    Ok(client.query_opt(&statement, &[&id]).await?.map(|row| decode(&row)))
+/// An edge as one of its replica ids, locked: two pushes of one edge wait for each other.
+pub async fn lock(tx: &Transaction<'_>, id: Uuid, replica: ReplicaId) -> Result<Option<Edge>, StoreError> {
+    find_with(tx, id, Some(replica), "for update").await
+}
+
+async fn find_with(
+    client: &impl GenericClient,
+    id: Uuid,
+    replica: Option<ReplicaId>,
+    lock: &str,
+) -> Result<Option<Edge>, StoreError> {
+    let statement = format!(
+        "select {COLUMNS} from sync.edges as edge
+         join sync.fences as fence on fence.edge_id = edge.id and fence.replica_id = coalesce($2, edge.replica_id)
+         where edge.id = $1 {lock}"
+    );
+    let replica = replica.map(|replica| replica.0.cast_signed());
+    Ok(client.query_opt(&statement, &[&id, &replica]).await?.map(|row| decode(&row)))
 }
 
 /// Every replica id that the edge ever had.
@@ -191,14 +212,18 @@ pub async fn report(client: &impl GenericClient, edge: Uuid, report: &Report) ->
 pub async fn greet(
     client: &impl GenericClient,
     edge: Uuid,
-    seq: u64,
     (app_version, schema): (&str, u32),
     clock_offset_ms: i64,
 ) -> Result<(), StoreError> {
-    let statement = "update sync.edges set high_seq = greatest(high_seq, $2), app_version = $3, schema_version = $4,
-      clock_offset_ms = $5 where id = $1";
+    let statement = "update sync.edges set app_version = $2, schema_version = $3, clock_offset_ms = $4 where id = $1";
     let app_version: String = app_version.chars().filter(|character| *character != '\0').take(100).collect();
-    client.execute(statement, &[&edge, &signed(seq), &app_version, &schema.cast_signed(), &clock_offset_ms]).await?;
+    client.execute(statement, &[&edge, &app_version, &schema.cast_signed(), &clock_offset_ms]).await?;
+    Ok(())
+}
+
+/// Notes that the edge was heard of.
+pub async fn seen(tx: &Transaction<'_>, edge: Uuid) -> Result<(), StoreError> {
+    tx.execute("update sync.edges set last_seen_at = now() where id = $1", &[&edge]).await?;
     Ok(())
 }
 
@@ -207,21 +232,6 @@ pub async fn acknowledge_cursor(client: &impl GenericClient, edge: Uuid, snapsho
     let statement = "update sync.edges set cursor_acknowledged = $2, last_seen_at = now()
       where id = $1 and cursor_acknowledged is distinct from $2";
     client.execute(statement, &[&edge, &snapshot]).await?;
-    Ok(())
-}
-
-/// Rotates the fence token and keeps the answer, so that a push whose answer was lost gets the same one again.
-pub async fn acknowledge_push(
-    tx: &Transaction<'_>,
-    edge: Uuid,
-    (batch, hash, high_seq): (Uuid, &[u8], u64),
-    token: &[u8],
-    answer: &[u8],
-) -> Result<(), StoreError> {
-    let statement = "update sync.edges set token_before = token, token = $2, token_count = token_count + 1,
-      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6), last_seen_at = now()
-      where id = $1";
-    tx.execute(statement, &[&edge, &token, &batch, &hash, &answer, &signed(high_seq)]).await?;
     Ok(())
 }
 
@@ -330,10 +340,10 @@ async fn insert_edge(
     replica: i32,
     new: NewEdge<'_>,
 ) -> Result<(), StoreError> {
-    let statement = "insert into sync.edges (id, name, tenant_id, site_id, replica_id, credential_hash, token)
-      values ($1, $2, $3, $4, $5, $6, $7)";
+    let statement = "insert into sync.edges (id, name, tenant_id, site_id, replica_id, credential_hash)
+      values ($1, $2, $3, $4, $5, $6)";
     let Enrollment { tenant, site, name, .. } = enrollment;
-    tx.execute(statement, &[&new.id, name, tenant, site, &replica, &new.credential_hash, &new.token]).await?;
+    tx.execute(statement, &[&new.id, name, tenant, site, &replica, &new.credential_hash]).await?;
     Ok(())
 }
 
@@ -357,9 +367,15 @@ fn decode(row: &Row) -> Edge {
         last_batch_hash: row.get(11),
         last_answer: row.get(12),
         high_seq: row.get::<_, i64>(13).cast_unsigned(),
+        checkpoint: Checkpoint {
+            replica: row.get::<_, i32>(4).cast_unsigned(),
+            count: row.get::<_, i64>(14).cast_unsigned(),
+            nonce: row.get::<_, Option<Uuid>>(15).unwrap_or_default(),
+            seq: row.get::<_, i64>(16).cast_unsigned(),
+        },
     }
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

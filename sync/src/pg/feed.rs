@@ -77,8 +77,10 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
     let replicas = count_replicas(&tx, edge.tenant).await?;
     tx.commit().await?;
     let next = match keys[..sent].last() {
-        Some(last) if !complete => Cursor { start: cursor.start.clone(), window: Some(Window { end, after: *last }) },
-        _ => Cursor { start: Some(end), window: None },
+        Some(last) if !complete => {
+            Cursor { start: cursor.start.clone(), window: Some(Window { end, after: *last }), ..cursor.clone() }
+        }
+        _ => Cursor { start: Some(end), window: None, ..cursor.clone() },
     };
     let Builder { lines, unsendable, .. } = builder;
     let refused: BTreeSet<(i16, Uuid)> = unsendable.iter().map(|one| (one.table, one.row)).collect();
@@ -330,8 +332,8 @@ impl Builder<'_> {
     }
 }
 
-async fn versions(
-    tx: &Transaction<'_>,
+pub(super) async fn versions(
+    tx: &impl GenericClient,
     table: &'static Table,
     tenant: Uuid,
     ids: &[Uuid],

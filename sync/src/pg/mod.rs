@@ -4,6 +4,7 @@
 //! as its first argument and cannot open or end one; whoever begins a transaction commits it in the same function.
 //! Nothing here reads a clock or makes a random value, and nothing decides which of two writes wins.
 
+pub mod accepted;
 mod answer;
 pub mod apply;
 pub mod batch;
@@ -14,13 +15,17 @@ pub mod collect;
 pub mod connection;
 pub mod credentials;
 pub mod cursor;
+pub mod digest;
 pub mod dump;
 pub mod edges;
 mod error;
 pub mod feed;
+pub mod fences;
 pub mod health;
+pub mod incarnation;
 pub mod ledger;
 mod parents;
+pub mod recovery;
 mod references;
 mod refusal;
 pub mod rows;

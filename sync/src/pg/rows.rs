@@ -56,6 +56,45 @@ pub async fn read_after(
     Ok(found(table, &client.query(&statement, &[&after, &tenant, &limit]).await?))
 }
 
+/// Reads the tenant's rows after one id and up to another, by id, `limit` at most.
+pub async fn read_between(
+    client: &impl GenericClient,
+    table: &'static Table,
+    tenant: Uuid,
+    (after, to): (Option<Uuid>, Option<Uuid>),
+    limit: i64,
+) -> Result<Found, StoreError> {
+    let statement = format!(
+        "select {} from {} as r where ($1::uuid is null or r.id > $1) and ($4::uuid is null or r.id <= $4) and {}
+         order by r.id limit $3",
+        columns(table),
+        table.pg,
+        of_tenant(table, "$2")
+    );
+    Ok(found(table, &client.query(&statement, &[&after, &tenant, &limit, &to]).await?))
+}
+
+/// Every `each`-th id of the tenant's rows after one id and up to another, and how many rows these are.
+pub async fn ranks(
+    client: &impl GenericClient,
+    table: &'static Table,
+    tenant: Uuid,
+    (after, to): (Option<Uuid>, Option<Uuid>),
+    each: i64,
+) -> Result<(Vec<Uuid>, u64), StoreError> {
+    let statement = format!(
+        "select coalesce(array_agg(ranked.id order by ranked.id) filter (where ranked.rank % $4 = 0), '{{}}'), count(*)
+         from (
+           select r.id, row_number() over (order by r.id) as rank from {} as r
+           where ($1::uuid is null or r.id > $1) and ($3::uuid is null or r.id <= $3) and {}
+         ) as ranked",
+        table.pg,
+        of_tenant(table, "$2")
+    );
+    let row = client.query_one(&statement, &[&after, &tenant, &to, &each]).await?;
+    Ok((row.get(0), row.get::<_, i64>(1).cast_unsigned()))
+}
+
 /// Locks those rows that nobody else holds, in the order of their ids, and says which. Other writers of them wait from
 /// here on; readers and rows that refer to them do not.
 pub async fn lock(

@@ -109,6 +109,23 @@ pub async fn store(tx: &Transaction<'_>, tenant: Uuid, writes: &[&Write]) -> Res
     Ok(())
 }
 
+/// Replaces one version by another that names the same writes otherwise. Nobody holds exactly it any more.
+pub async fn replace(
+    tx: &Transaction<'_>,
+    tenant: Uuid,
+    table: TableId,
+    id: RowId,
+    version: &Version,
+) -> Result<(), StoreError> {
+    let statement = "update sync.row_versions set vv = $4::text::jsonb, dots = $5::text::jsonb, gone = $6::text::jsonb,
+        txid = pg_current_xact_id()::text::bigint, echo_of = null
+      where tenant_id = $1 and table_id = $2 and row_id = $3";
+    let gone = (!version.gone.is_empty()).then(|| vector_text(&version.gone));
+    let (vv, dots) = (vector_text(&version.vv), dots_text(&version.dots));
+    tx.execute(statement, &[&tenant, &number(table), &id.0, &vv, &dots, &gone]).await?;
+    Ok(())
+}
+
 /// Gives a version to every row of a table that has none, as a write of the centre: they were written while the capture
 /// triggers were not there. Returns how many.
 pub async fn adopt(tx: &Transaction<'_>, table: &'static Table, unix_ms: u64) -> Result<u64, StoreError> {

@@ -13,8 +13,10 @@ use super::rows;
 use super::self_state::{self, SelfState};
 use super::versions::{self, Tracked};
 use crate::catalog::{self, Direction, Table};
+use crate::merge::clock::Dot;
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::plan::{PullPlan, plan_pull};
+use crate::merge::rename::unanswered;
 use crate::merge::value::Values;
 use crate::merge::vector::Vector;
 use crate::merge::version::{Row, Version};
@@ -35,6 +37,9 @@ pub struct Applied {
     pub found: u64,
     /// Whether its window is complete.
     pub complete: bool,
+    /// Whether it holds writes under this edge's own id that were never made here. Then nothing of it is stored: a row
+    /// of the other copy's would be taken for our own, and what we wrote under the same number would be lost.
+    pub forked: bool,
 }
 
 /// Stores a page and how far it reaches. The answer to the last push has to be stored before.
@@ -53,7 +58,7 @@ pub fn page(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Resu
 }
 
 /// SQLite ignores the first of these inside of a transaction.
-fn enforce_constraints(connection: &Connection, on: bool) -> Result<(), StoreError> {
+pub(super) fn enforce_constraints(connection: &Connection, on: bool) -> Result<(), StoreError> {
     connection.pragma_update(None, "foreign_keys", on)?;
     connection.pragma_update(None, "ignore_check_constraints", !on)?;
     Ok(())
@@ -62,6 +67,10 @@ fn enforce_constraints(connection: &Connection, on: bool) -> Result<(), StoreErr
 fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<Applied, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let this = self_state::load(&tx)?;
+    if is_forked(&tx, &this, &page.rows)? {
+        tx.rollback()?;
+        return Ok(Applied { forked: true, ..Applied::default() });
+    }
     self_state::set_applying(&tx, true)?;
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
     for incoming in &page.rows {
@@ -95,6 +104,26 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     self_state::set_applying(&tx, false)?;
     tx.commit()?;
     Ok(applied)
+}
+
+/// Whether a row comes with writes under our own id beyond our last one, or in the place of one that waits here.
+fn is_forked(tx: &Transaction<'_>, this: &SelfState, rows: &[PullRow]) -> Result<bool, StoreError> {
+    for row in rows.iter().filter(|row| row.vv.0.seen(this.replica) > 0) {
+        let theirs = row.vv.0.seen(this.replica);
+        if theirs > this.seq {
+            return Ok(true);
+        }
+        let Some(table) = catalog::by_name(&row.table) else { continue };
+        let Some(Tracked { version, base: Some(base), .. }) = versions::load(tx, table, RowId(row.id))? else {
+            continue;
+        };
+        let taken = |dot: &Dot| row.dots.0.iter().any(|theirs| theirs == dot);
+        let waiting = unanswered(&version, &base, &[this.replica]);
+        if waiting.iter().any(|dot| dot.seq <= theirs && !taken(dot)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Stores a row and says how many conflicts that made, or why it cannot be stored.
@@ -186,8 +215,8 @@ fn join(
 }
 
 /// The row as it is here. One that cannot be read is known by its version alone, which is enough to replace it.
-fn local(
-    tx: &Transaction<'_>,
+pub(super) fn local(
+    tx: &Connection,
     table: &'static Table,
     id: RowId,
     tracked: &Tracked,
@@ -216,7 +245,7 @@ fn hub_had_ms(tracked: &Tracked, base: Option<&Vector>, hub_ms: u64) -> Option<u
 }
 
 /// Stores a row as it came, over one whose version here was `before`. The hub has all of it, so nothing waits.
-fn replace(
+pub(super) fn replace(
     tx: &Transaction<'_>,
     table: &'static Table,
     id: RowId,
@@ -233,7 +262,7 @@ fn replace(
 }
 
 /// Writes the values where they belong. The statement that may fail comes first, so that a refused row leaves nothing.
-fn save_values(
+pub(super) fn save_values(
     tx: &Transaction<'_>,
     table: &'static Table,
     id: RowId,

@@ -283,12 +283,12 @@ fn row_lines(
     Ok(Ok(lines))
 }
 
-/// A register of this replica's that has not been acknowledged and has no value; the hub would refuse the batch.
+/// A register of this edge's that has not been acknowledged and has no value; the hub would refuse the batch.
 fn missing(this: &SelfState, table: &'static Table, row: &Row, tracked: &Tracked) -> Option<&'static str> {
-    let base = tracked.base.as_ref()?;
+    let (base, own) = (tracked.base.as_ref()?, this.own());
     let unsent = |register: &&str| {
         let dot = row.version.dots.of(register);
-        dot.is_some_and(|dot| dot.replica == this.replica && !base.covers(&dot)) && !row.values.contains_key(*register)
+        dot.is_some_and(|dot| own.contains(&dot.replica) && !base.covers(&dot)) && !row.values.contains_key(*register)
     };
     table.registers().find(unsent)
 }
@@ -340,8 +340,9 @@ fn json(line: &PushLine) -> Result<Box<RawValue>, StoreError> {
     serde_json::value::to_raw_value(line).map_err(|source| StoreError::Text { what: "a line of a batch", source })
 }
 
-/// What the hub has seen of a row, no more of this replica's writes than `own_seq`.
+/// What the hub has seen of a row, no more of this replica's writes than `own_seq`. Former ids write no more, so what the
+/// hub has of them is what was sent.
 pub(super) fn acknowledged_by(this: &SelfState, hubs: &Vector, own_seq: u64) -> Vector {
-    let own = this.own();
-    hubs.iter().map(|(replica, seq)| (replica, if own.contains(&replica) { seq.min(own_seq) } else { seq })).collect()
+    let known = |(replica, seq): (_, u64)| (replica, if replica == this.replica { seq.min(own_seq) } else { seq });
+    hubs.iter().map(known).collect()
 }

@@ -42,6 +42,12 @@ pub struct SelfState {
     pub last_error: Option<String>,
     /// How many replicas it knows by name.
     pub directory_size: u64,
+    /// The ids that it had before, those of its copies too.
+    pub former: Vec<ReplicaId>,
+    /// The centre's incarnation that it last agreed with; `None` before the first session.
+    pub incarnation: Option<Uuid>,
+    /// Whether it got a new id and has not been compared with the centre since.
+    pub reconcile: bool,
 }
 
 impl SelfState {
@@ -51,8 +57,8 @@ impl SelfState {
     }
 
     /// The replica ids under which this edge's own writes are known.
-    pub fn own(&self) -> [ReplicaId; 1] {
-        [self.replica]
+    pub fn own(&self) -> Vec<ReplicaId> {
+        std::iter::once(self.replica).chain(self.former.iter().copied()).collect()
     }
 }
 
@@ -62,7 +68,7 @@ impl SelfState {
 /// [`StoreError::Sqlite`].
 pub fn load(tx: &Connection) -> Result<SelfState, StoreError> {
     let select = "select replica, seq, tenant_id, site_id, edge_id, edge_name, hub_url, token_count, token, cursor,
-        hydrating, clock_offset_ms, last_exchange_at, last_error, directory_size from sync_self";
+        hydrating, clock_offset_ms, last_exchange_at, last_error, directory_size, incarnation, reconcile from sync_self";
     let uuid = |text: Option<String>| text.and_then(|text| Uuid::try_parse(&text).ok());
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     let mut statement = tx.prepare_cached(select)?;
@@ -82,9 +88,58 @@ pub fn load(tx: &Connection) -> Result<SelfState, StoreError> {
             last_exchange_at: row.get(12)?,
             last_error: row.get(13)?,
             directory_size: unsigned(row.get(14)?),
+            former: Vec::new(),
+            incarnation: uuid(row.get(15)?),
+            reconcile: row.get(16)?,
         })
     })?;
-    Ok(state)
+    Ok(SelfState { former: former(tx)?, ..state })
+}
+
+fn former(tx: &Connection) -> Result<Vec<ReplicaId>, StoreError> {
+    let mut statement = tx.prepare_cached("select replica from sync_former order by replica")?;
+    let ids = statement.query_map([], |row| Ok(ReplicaId(row.get(0)?)))?.collect::<Result<_, _>>()?;
+    Ok(ids)
+}
+
+/// Keeps an id that this edge or a copy of it had.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn add_former(tx: &Transaction<'_>, replica: ReplicaId) -> Result<(), StoreError> {
+    let insert = "insert into sync_former (replica) values (?1) on conflict (replica) do nothing";
+    tx.prepare_cached(insert)?.execute([replica.0])?;
+    Ok(())
+}
+
+/// Takes a new id, of which `seq` numbers are used. It is to be compared with the centre.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId, seq: u64) -> Result<(), StoreError> {
+    let update = "update sync_self set replica = ?1, seq = ?2, reconcile = 1";
+    tx.prepare_cached(update)?.execute(params![replica.0, signed(seq)])?;
+    Ok(())
+}
+
+/// Takes the next number of this replica.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn next_seq(tx: &Transaction<'_>) -> Result<u64, StoreError> {
+    let update = "update sync_self set seq = seq + 1 returning seq";
+    let seq: i64 = tx.prepare_cached(update)?.query_row([], |row| row.get(0))?;
+    Ok(u64::try_from(seq).unwrap_or(0))
+}
+
+/// Notes with which incarnation of the centre this edge agrees.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn set_incarnation(tx: &Transaction<'_>, incarnation: Uuid) -> Result<(), StoreError> {
+    let update = "update sync_self set incarnation = ?1, reconcile = 0";
+    tx.prepare_cached(update)?.execute([incarnation.to_string()])?;
+    Ok(())
 }
 
 /// Takes the identity that the hub gave. What was written here before becomes this replica's.

@@ -155,12 +155,26 @@ pub fn refused_unknown(tx: &Connection, table: &Table) -> Result<BTreeSet<RowId>
     Ok(refused)
 }
 
-/// Every row written before this edge had an id of its own.
+/// Every row of which the hub lacks a write, refused ones too.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_all_pending(tx: &Connection, table: &Table) -> Result<Vec<(RowId, Tracked)>, StoreError> {
+    let select =
+        "select vv, dots, gone, base, refused, hub_had_ms, row_id from sync_rows where base is not null and tbl = ?1";
+    load_all(tx, table, select)
+}
+
+/// Every row that this edge knows of.
 ///
 /// # Errors
 /// As [`load`].
 pub(super) fn load_all_of(tx: &Connection, table: &Table) -> Result<Vec<(RowId, Tracked)>, StoreError> {
     let select = "select vv, dots, gone, base, refused, hub_had_ms, row_id from sync_rows where tbl = ?1";
+    load_all(tx, table, select)
+}
+
+fn load_all(tx: &Connection, table: &Table, select: &str) -> Result<Vec<(RowId, Tracked)>, StoreError> {
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([table.id.0])?;
     let mut all = Vec::new();

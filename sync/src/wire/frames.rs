@@ -1,9 +1,11 @@
 //! Whole bodies out of lines: a head, rows, and an end that counts them. What is not whole is refused as a whole.
 
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::message::{Audit, ConflictText, PushRow};
 use super::message::{Batch, Evict, Page, PullEnd, PullLine, PullRow, PushLine, Pushed, PushedLine, RowAnswer};
+use super::recovery::{DigestLine, Found};
 use super::stream::{self, StreamError};
 
 /// A body that is not whole.
@@ -60,6 +62,44 @@ pub struct PulledPage {
     pub conflicts: Vec<ConflictText>,
     /// Its end.
     pub end: PullEnd,
+}
+
+/// The answer to a digest.
+#[derive(Clone, Debug)]
+pub struct DigestAnswer {
+    /// A cursor to go on with, if one was wanted.
+    pub cursor: Option<String>,
+    /// What the hub has in the first of the ranges that were asked about.
+    pub found: Vec<Found>,
+    /// Rows that were wanted.
+    pub rows: Vec<PullRow>,
+    /// Rows that were wanted and that the centre knows nothing of.
+    pub absent: Vec<(String, Uuid)>,
+    /// Rows that were wanted and cannot be sent.
+    pub held: Vec<(String, Uuid)>,
+}
+
+/// Reads the answer to a digest.
+///
+/// # Errors
+/// [`FrameError`] when the body was cut or is no such answer.
+pub fn read_digest(body: &[u8]) -> Result<DigestAnswer, FrameError> {
+    let mut lines = stream::read::<DigestLine>(body)?.into_iter();
+    let Some(DigestLine::Head(cursor)) = lines.next() else { return Err(FrameError::Misplaced("head")) };
+    let Some(DigestLine::End(said)) = lines.next_back() else { return Err(FrameError::Misplaced("end")) };
+    check_count(Some(said), lines.len())?;
+    let mut answer = DigestAnswer { cursor, found: Vec::new(), rows: Vec::new(), absent: Vec::new(), held: Vec::new() };
+    for line in lines {
+        match line {
+            DigestLine::Range(found) => answer.found.push(found),
+            DigestLine::Row(row) => answer.rows.push(row),
+            DigestLine::Absent(table, id) => answer.absent.push((table, id)),
+            DigestLine::Held(table, id) => answer.held.push((table, id)),
+            DigestLine::Head(_) => return Err(FrameError::Misplaced("head")),
+            DigestLine::End(_) => return Err(FrameError::Misplaced("end")),
+        }
+    }
+    Ok(answer)
 }
 
 /// Reads a push.
@@ -155,13 +195,13 @@ mod tests {
     }
 
     fn head() -> PushedLine {
-        PushedLine::Batch(Pushed { id: uuid::Uuid::nil(), fence: Fence::default(), unix_ms: 0 })
+        PushedLine::Batch(Pushed { id: Uuid::nil(), fence: Fence::default(), unix_ms: 0 })
     }
 
     fn row() -> PushedLine {
         PushedLine::Row(RowAnswer {
             table: "tasks".to_owned(),
-            id: uuid::Uuid::nil(),
+            id: Uuid::nil(),
             outcome: crate::wire::message::Outcome::Accepted,
             vv: VectorText::default(),
             clamps: Vec::new(),

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::convert::Fields;
+use super::recovery::Reconcile;
 use super::version::{DotText, DotsText, VectorText};
 use crate::session;
 
@@ -93,6 +94,15 @@ pub struct Hello {
     pub unix_ms: u64,
     /// What it says of itself.
     pub report: Report,
+    /// The incarnation of the centre that it last agreed with; none before its first session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Uuid>,
+    /// Whether it asks to be compared with the centre.
+    #[serde(default)]
+    pub reconcile: bool,
+    /// Whether it was sent writes under its own id that it never made.
+    #[serde(default)]
+    pub forked: bool,
 }
 
 /// What the hub says to a hello.
@@ -134,6 +144,12 @@ pub struct Welcome {
     pub directory: Vec<Replica>,
     /// The hub's version.
     pub app_version: String,
+    /// The centre's present incarnation; none from a hub that knows of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Uuid>,
+    /// What has to be done before the two are compared, for the verdict `reconcile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 /// A replica, for people to read.

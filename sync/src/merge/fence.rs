@@ -1,0 +1,160 @@
+//! Whether the history of an edge continues what the hub knows of it, and the other way round.
+//!
+//! Two counters are compared, each with a random word so that a fork is told from a repeat: the fence token, rotated
+//! with each acknowledged push, and the checkpoint, rotated with each cursor. A counter that is ahead at the edge
+//! proves that the centre was rewound, if the edge can show that the hub issued it; one that is behind, that the
+//! edge was. A copy of an edge shows as one that is behind, because the other copy moved on.
+
+use super::ids::ReplicaId;
+
+/// A counter with its random word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// How often it was rotated.
+    pub count: u64,
+    /// Random.
+    pub word: String,
+}
+
+/// What an edge says of its history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said<Id> {
+    /// Its highest seq.
+    pub seq: u64,
+    /// The fence token that it holds.
+    pub token: Mark,
+    /// Whether the hub's seal is on that token.
+    pub token_sealed: bool,
+    /// The checkpoint of its cursor, which only the hub can have sealed; none before the first one.
+    pub checkpoint: Option<Mark>,
+    /// Whether its cursor is from beyond the present of the database.
+    pub beyond: bool,
+    /// The batch that was sent and not answered.
+    pub in_flight: Option<Id>,
+    /// Whether it was sent writes under its own id that it never made.
+    pub forked: bool,
+}
+
+/// What the hub knows of that replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known<Id> {
+    /// The highest seq that it ever reported.
+    pub high_seq: u64,
+    /// The token that it should hold.
+    pub token: Mark,
+    /// The word of the token before.
+    pub word_before: Option<String>,
+    /// The last batch that was answered.
+    pub last_batch: Option<Id>,
+    /// The last checkpoint that it was given.
+    pub checkpoint: Mark,
+}
+
+/// How the two histories stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// One continues the other; at most an answer was lost.
+    Continues,
+    /// The edge was restored to an earlier state, or is one of two copies.
+    EdgeRewound,
+    /// The centre was restored to an earlier state.
+    CentreRewound,
+}
+
+/// Compares the two.
+pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
+    let checkpoint_ahead = said.checkpoint.as_ref().is_some_and(|mark| mark.count > known.checkpoint.count);
+    if said.beyond || checkpoint_ahead || said.token_sealed && said.token.count > known.token.count {
+        return History::CentreRewound;
+    }
+    let lost_answer = said.in_flight.is_some()
+        && said.in_flight == known.last_batch
+        && said.token.count.checked_add(1) == Some(known.token.count)
+        && known.word_before.as_deref() == Some(&said.token.word);
+    let forked_checkpoint = said
+        .checkpoint
+        .as_ref()
+        .is_some_and(|mark| mark.count == known.checkpoint.count && mark.word != known.checkpoint.word);
+    if said.forked || forked_checkpoint || said.seq < known.high_seq || said.token != known.token && !lost_answer {
+        return History::EdgeRewound;
+    }
+    History::Continues
+}
+
+/// Which writes of the former centre have to take another name, because a rewind let it use their numbers again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The former centre.
+    pub from: ReplicaId,
+    /// Writes above this seq, which both histories share, are renamed.
+    pub above: u64,
+    /// Their new replica id.
+    pub to: ReplicaId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(count: u64, word: &str) -> Mark {
+        Mark { count, word: word.to_owned() }
+    }
+
+    fn pair() -> (Said<u8>, Known<u8>) {
+        let said = Said {
+            seq: 9,
+            token: mark(5, "five"),
+            token_sealed: true,
+            checkpoint: Some(mark(7, "seven")),
+            ..Said::default()
+        };
+        let known = Known {
+            high_seq: 9,
+            token: mark(5, "five"),
+            word_before: Some("four".to_owned()),
+            last_batch: Some(1),
+            checkpoint: mark(7, "seven"),
+        };
+        (said, known)
+    }
+
+    type Change = fn(&mut Said<u8>, &mut Known<u8>);
+
+    #[test]
+    fn each_way_in_which_two_histories_part_is_told_from_the_others() {
+        let cases: [(&str, History, Change); 15] = [
+            ("nothing happened", History::Continues, |_, _| {}),
+            ("writes wait", History::Continues, |said, _| said.seq = 12),
+            ("a page was lost", History::Continues, |_, known| known.checkpoint = mark(8, "eight")),
+            ("an answer was lost", History::Continues, |said, _| {
+                said.token = mark(4, "four");
+                said.in_flight = Some(1);
+            }),
+            ("another batch is in flight", History::EdgeRewound, |said, _| {
+                said.token = mark(4, "four");
+                said.in_flight = Some(2);
+            }),
+            ("nothing is in flight", History::EdgeRewound, |said, _| said.token = mark(4, "four")),
+            ("the token before the last two", History::EdgeRewound, |said, _| {
+                said.token = mark(3, "three");
+                said.in_flight = Some(1);
+            }),
+            ("a copy pushed as often", History::EdgeRewound, |said, _| said.token = mark(5, "other")),
+            ("a copy pulled as often", History::EdgeRewound, |said, _| said.checkpoint = Some(mark(7, "other"))),
+            ("numbers were used before", History::EdgeRewound, |said, _| said.seq = 8),
+            ("it was sent its own unknown writes", History::EdgeRewound, |said, _| said.forked = true),
+            ("a token ahead without a seal", History::EdgeRewound, |said, _| {
+                said.token = mark(6, "six");
+                said.token_sealed = false;
+            }),
+            ("a token ahead", History::CentreRewound, |said, _| said.token = mark(6, "six")),
+            ("a checkpoint ahead", History::CentreRewound, |said, _| said.checkpoint = Some(mark(8, "eight"))),
+            ("a cursor from the future", History::CentreRewound, |said, _| said.beyond = true),
+        ];
+        for (name, expected, change) in cases {
+            let (mut said, mut known) = pair();
+            change(&mut said, &mut known);
+            assert_eq!(history(&said, &known), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What becomes of a row that an edge and the centre hold differently when the two are compared.
+//!
+//! An edge's own writes that the centre lacks are sent again. Writes of others that the centre lacks are lost there:
+//! the edge offers them, for a person to decide about, and takes the centre's version meanwhile. Whatever else
+//! differs is joined as after any pull.
+
+use super::conflict::Conflict;
+use super::ids::{ReplicaId, RowId, TableId};
+use super::resolve::{Quiet, merge};
+use super::value::Register;
+use super::vector::Vector;
+use super::version::{Dots, Row, Version};
+
+/// A row as an edge holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// The row.
+    pub row: &'a Row,
+    /// What the centre is known to have of it; `None` when nothing waits.
+    pub base: Option<&'a Vector>,
+}
+
+/// Under which circumstances the two are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The edge's ids, former ones included.
+    pub own: &'a [ReplicaId],
+    /// Whether edges write the table.
+    pub writable: bool,
+    /// Whether the centre was rewound, so that what it lacks may be lost rather than forgotten.
+    pub rewound: bool,
+    /// Registers of no interest to people.
+    pub quiet: Quiet<'a>,
+}
+
+/// What the edge does with a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// What it stores.
+    pub store: Store,
+    /// Whether the row as it was is first offered to the centre.
+    pub offer: bool,
+}
+
+/// What an edge stores.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Store {
+    /// The row stays, and the centre has this of it.
+    Keep {
+        /// `None` when nothing waits.
+        base: Option<Vector>,
+    },
+    /// The centre's row takes its place.
+    Replace,
+    /// This row takes its place.
+    Join {
+        /// The row.
+        row: Row,
+        /// What the centre has of it; `None` when nothing waits.
+        base: Option<Vector>,
+        /// What lost.
+        conflicts: Vec<Conflict>,
+    },
+    /// It goes.
+    Remove,
+}
+
+/// Settles one row that differs; `None` is a side that knows nothing of it.
+pub fn settle(table: TableId, id: RowId, here: Option<Here<'_>>, hub: Option<&Row>, terms: Terms<'_>) -> Settlement {
+    let settled = |store| Settlement { store, offer: false };
+    let Some(here) = here else {
+        return settled(if hub.is_some() { Store::Replace } else { Store::Remove });
+    };
+    if !terms.writable {
+        let lost = terms.rewound && lacks(hub, here.row, &[]) && differ(here.row, hub, terms.quiet);
+        let store = if hub.is_some_and(|hub| hub.version.is_alive()) { Store::Replace } else { Store::Remove };
+        return Settlement { store, offer: lost };
+    }
+    match hub {
+        None => settle_unknown(here, terms),
+        Some(hub) => settle_known(table, id, here, hub, terms),
+    }
+}
+
+/// A row of which the centre knows nothing.
+fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
+    let settled = |store| Settlement { store, offer: false };
+    let never_sent = here.base.is_some_and(Vector::is_empty);
+    if never_sent || !terms.rewound && here.base.is_some() {
+        return settled(Store::Keep { base: here.base.cloned() });
+    }
+    if !terms.rewound {
+        // It was deleted so long ago that the centre has forgotten even that.
+        return settled(Store::Remove);
+    }
+    let mut registers = here.row.values.keys();
+    let is_own =
+        |register: &Register| here.row.version.dots.of(register).is_some_and(|dot| terms.own.contains(&dot.replica));
+    if here.row.version.is_alive() && registers.all(is_own) {
+        let row = without_lost(here.row, &Row::default(), terms.own);
+        return settled(Store::Join { row, base: Some(Vector::default()), conflicts: Vec::new() });
+    }
+    Settlement { store: Store::Remove, offer: here.row.version.is_alive() }
+}
+
+fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
+    let lost = lacks(Some(hub), here.row, terms.own);
+    let offer = lost && differ(here.row, Some(hub), terms.quiet);
+    let known = if lost { without_lost(here.row, hub, terms.own) } else { here.row.clone() };
+    if hub.version.vv.includes(&known.version.vv) {
+        return Settlement { store: Store::Replace, offer };
+    }
+    let base = Some(hub.version.vv.clone());
+    let store = if !lost && known.version.vv.includes(&hub.version.vv) {
+        Store::Keep { base }
+    } else {
+        // What the lost writes had in their registers is the centre's again.
+        let merged = merge(table, id, &known, hub, terms.quiet);
+        Store::Join { row: merged.row, base, conflicts: merged.conflicts }
+    };
+    Settlement { store, offer }
+}
+
+/// Whether the row holds writes of others than `own` that the centre does not have.
+fn lacks(hub: Option<&Row>, row: &Row, own: &[ReplicaId]) -> bool {
+    let seen = |replica| hub.map_or(0, |hub| hub.version.vv.seen(replica));
+    row.version.vv.iter().any(|(replica, seq)| !own.contains(&replica) && seq > seen(replica))
+}
+
+/// Whether a person would see a difference.
+fn differ(row: &Row, hub: Option<&Row>, quiet: Quiet<'_>) -> bool {
+    let none = Row::default();
+    let hub = hub.unwrap_or(&none);
+    if row.version.is_alive() != hub.version.is_alive() {
+        return true;
+    }
+    let loud = |register: &&Register| !quiet.contains(&register.as_str());
+    let mut registers = row.values.keys().chain(hub.values.keys()).filter(loud);
+    row.version.is_alive() && registers.any(|register| row.values.get(register) != hub.values.get(register))
+}
+
+/// The row as if the edge had never seen the writes of others that the centre has lost: what they wrote is unknown,
+/// what they deleted is not deleted.
+fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
+    let held = |replica: ReplicaId, seq: u64| match own.contains(&replica) {
+        true => seq,
+        false => seq.min(hub.version.vv.seen(replica)),
+    };
+    let cut = |vector: &Vector| -> Vector {
+        let entries = vector.iter().map(|(replica, seq)| (replica, held(replica, seq)));
+        entries.filter(|(_, seq)| *seq > 0).collect()
+    };
+    let stays = |dot: &super::clock::Dot| held(dot.replica, dot.seq) == dot.seq;
+    let deleted = row.version.dots.deleted.filter(stays);
+    let gone = match (deleted, row.version.dots.deleted) {
+        (None, Some(_)) => cut(&hub.version.gone),
+        _ => cut(&row.version.gone),
+    };
+    let mut known = Row {
+        version: Version { vv: cut(&row.version.vv), gone, dots: Dots { deleted, ..Dots::default() } },
+        ..Row::default()
+    };
+    for register in row.values.keys().chain(row.version.dots.named.keys()) {
+        let Some(dot) = row.version.dots.of(register).filter(stays) else { continue };
+        known.version.dots.named.insert(register.clone(), dot);
+        if let Some(value) = row.values.get(register) {
+            known.values.insert(register.clone(), value.clone());
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::clock::{Dot, Hlc};
+    use crate::merge::value::Value;
+
+    const CENTRE: ReplicaId = ReplicaId(1);
+    const OWN: ReplicaId = ReplicaId(7);
+    const FORMER: ReplicaId = ReplicaId(6);
+    const LOST: ReplicaId = ReplicaId(9);
+    const TABLE: TableId = TableId(8);
+    const ID: RowId = RowId(uuid::Uuid::nil());
+
+    fn dot(replica: ReplicaId, seq: u64, hlc: u64) -> Dot {
+        Dot { replica, seq, hlc: Hlc(hlc), by: None }
+    }
+
+    /// A row by its writes: who, seq, stamp, register and value; no register for a whole row, no value for a delete.
+    fn row(writes: &[(ReplicaId, u64, u64, &str, &str)]) -> Row {
+        let mut row = Row::default();
+        for &(replica, seq, hlc, register, value) in writes {
+            match (register, value) {
+                (_, "") => row.version.delete(dot(replica, seq, hlc)),
+                ("", value) => {
+                    row.version.write(dot(replica, seq, hlc), &[]);
+                    for register in ["title", "priority"] {
+                        row.values.insert(register.to_owned(), Value::text(value));
+                    }
+                }
+                (register, value) => {
+                    row.version.write(dot(replica, seq, hlc), &[register.to_owned()]);
+                    row.values.insert(register.to_owned(), Value::text(value));
+                }
+            }
+        }
+        row
+    }
+
+    fn settled(here: Option<(&Row, Option<Vector>)>, hub: Option<&Row>, rewound: bool) -> Settlement {
+        let here = here.as_ref().map(|(row, base)| Here { row, base: base.as_ref() });
+        settle(TABLE, ID, here, hub, Terms { own: &[OWN, FORMER], writable: true, rewound, quiet: &[] })
+    }
+
+    #[test]
+    fn own_writes_that_the_centre_lost_are_sent_again() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (FORMER, 4, 2, "title", "b"), (OWN, 2, 3, "priority", "c")]);
+        let expected = Settlement { store: Store::Keep { base: Some(hub.version.vv.clone()) }, offer: false };
+        assert_eq!(settled(Some((&here, None)), Some(&hub), true), expected);
+        let whole = row(&[(OWN, 2, 3, "", "mine")]);
+        let again = settled(Some((&whole, None)), None, true);
+        assert!(matches!(again.store, Store::Join { base: Some(base), .. } if base.is_empty()), "an insert again");
+        assert!(!again.offer);
+    }
+
+    #[test]
+    fn lost_writes_of_others_are_offered_and_the_centres_version_is_taken() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "title", "b")]);
+        assert_eq!(settled(Some((&here, None)), Some(&hub), true), Settlement { store: Store::Replace, offer: true });
+        let here = row(&[(LOST, 150, 2, "", "b"), (OWN, 2, 3, "title", "c")]);
+        assert_eq!(settled(Some((&here, None)), None, true), Settlement { store: Store::Remove, offer: true });
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "", "a")]);
+        let same = settled(Some((&here, None)), Some(&hub), true);
+        assert_eq!(same, Settlement { store: Store::Replace, offer: false }, "nothing is lost that anybody would see");
+    }
+
+    #[test]
+    fn own_writes_beside_lost_ones_are_kept_apart_from_them() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "title", "lost"), (OWN, 2, 3, "priority", "mine")]);
+        let Settlement { store: Store::Join { row: joined, base, conflicts }, offer: true } =
+            settled(Some((&here, None)), Some(&hub), true)
+        else {
+            panic!("a join with an offer");
+        };
+        assert_eq!(base, Some(hub.version.vv.clone()));
+        assert_eq!(joined.values.get("priority"), Some(&Value::text("mine")));
+        assert_eq!(joined.version.vv, [(CENTRE, 80), (OWN, 2)].into_iter().collect());
+        assert_eq!(conflicts, []);
+        assert_eq!(joined.values.get("title"), Some(&Value::text("a")), "the lost write's register is the centre's");
+    }
+
+    #[test]
+    fn a_lost_delete_is_offered_and_the_row_lives_again() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "", "")]);
+        assert!(!here.version.is_alive());
+        assert_eq!(settled(Some((&here, None)), Some(&hub), true), Settlement { store: Store::Replace, offer: true });
+        let own = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", "")]);
+        let kept = settled(Some((&own, None)), Some(&hub), true);
+        assert_eq!(kept, Settlement { store: Store::Keep { base: Some(hub.version.vv) }, offer: false });
+    }
+
+    #[test]
+    fn what_the_centre_has_forgotten_as_deleted_does_not_come_back() {
+        let here = row(&[(OWN, 2, 1, "", "a")]);
+        assert_eq!(settled(Some((&here, None)), None, false).store, Store::Remove);
+        let waiting = Some(here.version.vv.clone());
+        let kept = Store::Keep { base: waiting.clone() };
+        assert_eq!(settled(Some((&here, waiting)), None, false).store, kept, "the hub makes a conflict of it");
+        let new = Some(Vector::default());
+        assert_eq!(settled(Some((&here, new.clone())), None, false).store, Store::Keep { base: new });
+    }
+
+    #[test]
+    fn the_centres_contents_win_where_the_versions_are_equal() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "changed in the dark")]);
+        assert_eq!(settled(Some((&here, None)), Some(&hub), false).store, Store::Replace);
+        assert_eq!(settled(None, Some(&hub), false).store, Store::Replace);
+    }
+
+    #[test]
+    fn writes_that_did_not_know_each_other_are_joined_with_a_conflict() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a"), (CENTRE, 90, 9, "title", "theirs")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 5, "title", "mine")]);
+        let Store::Join { row: joined, conflicts, .. } = settled(Some((&here, None)), Some(&hub), true).store else {
+            panic!("a join");
+        };
+        assert_eq!((joined.values.get("title"), conflicts.len()), (Some(&Value::text("theirs")), 1));
+    }
+}

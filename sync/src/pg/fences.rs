@@ -1,0 +1,168 @@
+//! The fence of each replica id: its token, its checkpoint, and the answer to its last push (`sync.fences`).
+//!
+//! A token carries the hub's seal. So an edge that shows one from a future which this database does not know has proved
+//! that the centre was rewound; no edge can make that up.
+
+use ring::hmac;
+use tokio_postgres::{GenericClient, Transaction};
+use uuid::Uuid;
+
+use super::cursor::Checkpoint;
+use super::edges::{Edge, signed};
+use super::error::StoreError;
+use crate::merge::ids::ReplicaId;
+use crate::wire::message::Fence;
+
+/// The length of a token in bytes, the second half of them the seal.
+pub const TOKEN_BYTES: usize = 16;
+
+/// A token out of its random half.
+pub fn token(key: &[u8], replica: ReplicaId, count: u64, random: [u8; 8]) -> Vec<u8> {
+    let mut token = random.to_vec();
+    token.extend_from_slice(&seal(key, replica, count, &random).as_ref()[..TOKEN_BYTES - 8]);
+    token
+}
+
+/// A token as it is sent.
+pub fn text(token: &[u8]) -> String {
+    token.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the hub has made this token for the replica.
+pub fn is_sealed(key: &[u8], replica: ReplicaId, fence: &Fence) -> bool {
+    let half =
+        |range: std::ops::Range<usize>| Some(u64::from_str_radix(fence.token.get(range)?, 16).ok()?.to_be_bytes());
+    match (half(0..16), half(16..32)) {
+        (Some(random), Some(shown)) if fence.token.len() == 2 * TOKEN_BYTES => {
+            seal(key, replica, fence.count, &random).as_ref()[..8] == shown
+        }
+        _ => false,
+    }
+}
+
+fn seal(key: &[u8], replica: ReplicaId, count: u64, random: &[u8]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    context.update(b"fence");
+    context.update(&replica.0.to_be_bytes());
+    context.update(&count.to_be_bytes());
+    context.update(random);
+    context.sign()
+}
+
+/// The fence of a new replica id.
+pub async fn insert(tx: &Transaction<'_>, edge: Uuid, replica: i32, token: &[u8]) -> Result<(), StoreError> {
+    let statement = "insert into sync.fences (replica_id, edge_id, token) values ($1, $2, $3)";
+    tx.execute(statement, &[&replica, &edge, &token]).await?;
+    Ok(())
+}
+
+/// Notes the highest seq that a replica reported.
+pub async fn reported(client: &impl GenericClient, replica: ReplicaId, seq: u64) -> Result<(), StoreError> {
+    let statement = "update sync.fences set high_seq = $2 where replica_id = $1 and high_seq < $2";
+    client.execute(statement, &[&replica.0.cast_signed(), &signed(seq)]).await?;
+    Ok(())
+}
+
+/// Rotates the fence token and keeps the answer, so that a push whose answer was lost gets the same one again.
+pub async fn acknowledge_push(
+    tx: &Transaction<'_>,
+    replica: ReplicaId,
+    (batch, hash, high_seq): (Uuid, &[u8], u64),
+    token: &[u8],
+    answer: &[u8],
+) -> Result<(), StoreError> {
+    let statement = "update sync.fences set token_before = token, token = $2, token_count = token_count + 1,
+      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6)
+      where replica_id = $1";
+    tx.execute(statement, &[&replica.0.cast_signed(), &token, &batch, &hash, &answer, &signed(high_seq)]).await?;
+    Ok(())
+}
+
+/// Replaces the fence of a replica whose history was cut off by a rewind: what it holds counts no more.
+pub async fn renew(client: &impl GenericClient, key: &[u8], edge: &Edge, random: [u8; 8]) -> Result<Fence, StoreError> {
+    let count = edge.fence.count + 1;
+    let token = token(key, edge.replica, count, random);
+    let statement = "update sync.fences set token = $3, token_before = null, token_count = $2, last_batch = null,
+      last_batch_hash = null, last_answer = null where replica_id = $1";
+    client.execute(statement, &[&edge.replica.0.cast_signed(), &signed(count), &token]).await?;
+    Ok(Fence { count, token: text(&token) })
+}
+
+/// Takes every token back: whoever pushes or pulls next says hello first.
+pub async fn invalidate_all(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("update sync.fences set token = null, token_before = null", &[]).await?;
+    Ok(())
+}
+
+/// Commits a checkpoint for the next cursor of a replica. To be called when all that the cursor stands for was read.
+pub async fn checkpoint(
+    client: &impl GenericClient,
+    replica: ReplicaId,
+    nonce: Uuid,
+) -> Result<Checkpoint, StoreError> {
+    let statement = "update sync.fences set cursor_count = cursor_count + 1, cursor_nonce = $2,
+      cursor_seq = (select settled_seq from sync.hub) where replica_id = $1 returning cursor_count, cursor_seq";
+    let row = client.query_one(statement, &[&replica.0.cast_signed(), &nonce]).await?;
+    let unsigned = |column: usize| row.get::<_, i64>(column).cast_unsigned();
+    Ok(Checkpoint { replica: replica.0, count: unsigned(0), nonce, seq: unsigned(1) })
+}
+
+/// A new replica id of an edge, with its fence. The former ones stay its own.
+pub async fn reidentify(
+    client: &mut tokio_postgres::Client,
+    key: &[u8],
+    edge: &Edge,
+    random: [u8; 8],
+) -> Result<(ReplicaId, Fence), StoreError> {
+    let tx = client.transaction().await?;
+    let replica = insert_replica(&tx, edge).await?;
+    let token = token(key, replica, 0, random);
+    insert(&tx, edge.id, replica.0.cast_signed(), &token).await?;
+    set_replica(&tx, edge.id, replica).await?;
+    tx.commit().await?;
+    Ok((replica, Fence { count: 0, token: text(&token) }))
+}
+
+async fn insert_replica(tx: &Transaction<'_>, edge: &Edge) -> Result<ReplicaId, StoreError> {
+    let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
+      values (nextval('sync.replica_ids'), $1, $2, $3, $4) returning id";
+    let row = tx.query_one(statement, &[&edge.tenant, &edge.id, &edge.name, &edge.site]).await?;
+    Ok(ReplicaId(row.get::<_, i32>(0).cast_unsigned()))
+}
+
+async fn set_replica(tx: &Transaction<'_>, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
+    tx.execute("update sync.edges set replica_id = $2 where id = $1", &[&edge, &replica.0.cast_signed()]).await?;
+    Ok(())
+}
+
+/// Gives an edge a replica id back that this database has lost; says whether it was free.
+pub async fn readmit(client: &mut tokio_postgres::Client, edge: &Edge, replica: ReplicaId) -> Result<bool, StoreError> {
+    let tx = client.transaction().await?;
+    let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
+      values ($1, $2, $3, $4, $5) on conflict do nothing";
+    let id = replica.0.cast_signed();
+    let free = tx.execute(statement, &[&id, &edge.tenant, &edge.id, &edge.name, &edge.site]).await? > 0;
+    if free {
+        insert(&tx, edge.id, id, &[]).await?;
+    }
+    tx.commit().await?;
+    Ok(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_shows_who_made_it_for_whom() {
+        let key = [7; 32];
+        let fence = Fence { count: 5, token: text(&token(&key, ReplicaId(3), 5, [1; 8])) };
+        assert!(is_sealed(&key, ReplicaId(3), &fence));
+        assert!(!is_sealed(&key, ReplicaId(4), &fence));
+        assert!(!is_sealed(&[8; 32], ReplicaId(3), &fence));
+        assert!(!is_sealed(&key, ReplicaId(3), &Fence { count: 6, ..fence.clone() }));
+        for token in ["", "00", "zz", "é"] {
+            assert!(!is_sealed(&key, ReplicaId(3), &Fence { count: 5, token: token.to_owned() }), "{token}");
+        }
+    }
+}

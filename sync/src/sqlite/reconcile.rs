@@ -1,0 +1,326 @@
+//! The edge's side of a comparison with the centre: what is renamed before it, what becomes of each row that differs,
+//! and what is noted at its end. Who wins is the merge's to say.
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::apply;
+use super::error::StoreError;
+use super::ledger::{self, Refused, Way};
+use super::outbox;
+use super::rows;
+use super::self_state::{self, SelfState};
+use super::versions::{self, Tracked};
+use crate::catalog::{self, Direction, Table};
+use crate::merge::clock::Dot;
+use crate::merge::fence::Rename;
+use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::reconcile::{Here, Settlement, Store, Terms, settle};
+use crate::merge::rename::{rename, rename_vector};
+use crate::merge::version::{Row, Version};
+use crate::wire::convert;
+use crate::wire::message::PullRow;
+use crate::wire::recovery::{Difference, Reconcile};
+use crate::wire::version::{DotsText, VectorText};
+
+/// A row that differs, as the centre has it.
+#[derive(Clone, Debug)]
+pub enum Theirs {
+    /// It has this.
+    Row(PullRow),
+    /// It knows nothing of the row.
+    Absent(String, Uuid),
+}
+
+/// Prepares a comparison: renames what a rewind of the centre made ambiguous, and takes the fence token from now on. What
+/// was in flight goes on waiting. To do it twice changes nothing more.
+///
+/// # Errors
+/// [`StoreError`]; then nothing is changed.
+pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let this = self_state::load(&tx)?;
+    for &(from, above, to) in &terms.renames {
+        let rule = Rename { from: ReplicaId(from), above, to: ReplicaId(to) };
+        for table in catalog::TABLES {
+            for (id, mut tracked) in versions::load_all_of(&tx, table)? {
+                let base = tracked.base.as_mut().is_some_and(|base| rename_vector(base, rule));
+                if rename(&mut tracked.version, rule) || base {
+                    versions::save(&tx, table, id, &tracked)?;
+                }
+            }
+        }
+    }
+    if terms.fence != this.fence {
+        self_state::set_fence(&tx, &terms.fence)?;
+        outbox::delete(&tx)?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// The rows that have to be offered to the centre before [`store`] replaces or removes them.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Result<Vec<PullRow>, StoreError> {
+    let this = self_state::load(connection)?;
+    let mut offers = Vec::new();
+    for one in theirs {
+        let Some(case) = case(connection, one)? else { continue };
+        if case.settle(&this, rewound).offer && case.table.dumped {
+            offers.extend(case.here.as_ref().map(|here| line(case.table, case.id, here)));
+        }
+    }
+    Ok(offers)
+}
+
+/// Settles rows that differ, in one transaction, and says what differed.
+///
+/// # Errors
+/// [`StoreError`]; then nothing is changed.
+pub fn store(
+    connection: &mut Connection,
+    theirs: &[Theirs],
+    rewound: bool,
+    now_ms: u64,
+) -> Result<Vec<Difference>, StoreError> {
+    apply::enforce_constraints(connection, false)?;
+    let stored = store_all(connection, theirs, rewound, now_ms);
+    apply::enforce_constraints(connection, true)?;
+    stored
+}
+
+fn store_all(
+    connection: &mut Connection,
+    theirs: &[Theirs],
+    rewound: bool,
+    now_ms: u64,
+) -> Result<Vec<Difference>, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    self_state::set_applying(&tx, true)?;
+    let mut differences = Vec::new();
+    for one in theirs {
+        stamp_unseen(&tx, one, now_ms)?;
+        let this = self_state::load(&tx)?;
+        let Some(case) = case(&tx, one)? else { continue };
+        let settlement = case.settle(&this, rewound);
+        differences.extend(case.difference(&settlement));
+        let (table, row) = (case.table.id, case.id);
+        let hub_ms = now_ms.saturating_add_signed(this.clock_offset_ms.unwrap_or(0));
+        match case.store(&tx, settlement, hub_ms) {
+            Err(StoreError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                let (code, payload) = ("does_not_fit".to_owned(), "{}".to_owned());
+                let refused = Refused { way: Way::Down, table, row, code, reason: error.to_string(), payload };
+                ledger::refuse(&tx, &refused, now_ms)?;
+            }
+            stored => stored?,
+        }
+    }
+    self_state::set_applying(&tx, false)?;
+    tx.commit()?;
+    Ok(differences)
+}
+
+/// A row that somebody wrote here while the triggers were not there has no version: it counts as written now.
+fn stamp_unseen(tx: &Transaction<'_>, one: &Theirs, now_ms: u64) -> Result<(), StoreError> {
+    let (name, id) = one.name();
+    let Some(table) = catalog::by_name(name).filter(|table| table.direction == Direction::Both) else { return Ok(()) };
+    if versions::load(tx, table, id)?.is_some() || rows::load(tx, table, id).ok().flatten().is_none() {
+        return Ok(());
+    }
+    let this = self_state::load(tx)?;
+    let seq = self_state::next_seq(tx)?;
+    let mut version = Version::default();
+    version.write(Dot { replica: this.replica, seq, hlc: crate::merge::clock::Hlc::at(now_ms), by: None }, &[]);
+    versions::save(tx, table, id, &Tracked { version, base: Some(Default::default()), refused: None, hub_had_ms: None })
+}
+
+/// Notes that the comparison is complete: with which incarnation of the centre this edge agrees now, and from where it
+/// goes on to pull. After a rewind every conflict and audit record is sent again, because nothing tells which are lost;
+/// those that the centre has are the same there.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn complete(connection: &mut Connection, incarnation: Uuid, cursor: &str, rewound: bool) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    self_state::set_cursor(&tx, cursor, false)?;
+    self_state::set_incarnation(&tx, incarnation)?;
+    if rewound {
+        send_conflicts_again(&tx)?;
+        send_audits_again(&tx)?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// Asks the centre for a comparison with the next hello.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn ask(connection: &mut Connection) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute("update sync_self set reconcile = 1", params![])?;
+    tx.commit()?;
+    Ok(())
+}
+
+fn send_conflicts_again(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("update sync_conflicts set pending = 1", params![])?;
+    Ok(())
+}
+
+fn send_audits_again(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    let insert = "insert into sync_audit_outbox (id) select id from audit_logs where true on conflict (id) do nothing";
+    tx.execute(insert, params![])?;
+    Ok(())
+}
+
+impl Theirs {
+    fn name(&self) -> (&str, RowId) {
+        match self {
+            Self::Row(row) => (&row.table, RowId(row.id)),
+            Self::Absent(table, id) => (table, RowId(*id)),
+        }
+    }
+}
+
+/// A row that differs, on both sides.
+struct Case {
+    table: &'static Table,
+    id: RowId,
+    here: Option<Row>,
+    tracked: Option<Tracked>,
+    hub: Option<Row>,
+}
+
+/// `None` for what this edge cannot make sense of: a table that it does not know, a value that it cannot hold. The feed
+/// lists such rows in the quarantine.
+fn case(tx: &Connection, one: &Theirs) -> Result<Option<Case>, StoreError> {
+    let (name, id) = one.name();
+    let Some(table) = catalog::by_name(name) else { return Ok(None) };
+    let hub = match one {
+        Theirs::Absent(..) => None,
+        Theirs::Row(row) => {
+            let Ok(values) = convert::values(table, &row.values) else { return Ok(None) };
+            Some(Row {
+                version: Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() },
+                values,
+            })
+        }
+    };
+    let tracked = versions::load(tx, table, id)?;
+    let here = match &tracked {
+        Some(tracked) => match apply::local(tx, table, id, tracked)? {
+            // What cannot be read can be replaced and not be sent.
+            (_, Some(_)) if hub.is_none() => return Ok(None),
+            (row, _) => Some(row),
+        },
+        // A row of a table that only the centre writes, without a version: somebody put it there in the dark.
+        None => rows::load(tx, table, id).ok().flatten().map(|values| Row { version: Version::default(), values }),
+    };
+    Ok(Some(Case { table, id, here, tracked, hub }))
+}
+
+impl Case {
+    fn settle(&self, this: &SelfState, rewound: bool) -> Settlement {
+        let (own, quiet) = (this.own(), self.table.quiet());
+        let writable = self.table.direction == Direction::Both;
+        let base = self.tracked.as_ref().and_then(|tracked| tracked.base.as_ref());
+        let here = self.here.as_ref().map(|row| Here { row, base });
+        settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, rewound, quiet: &quiet })
+    }
+
+    /// `hub_ms` is the hub's clock, for "at HQ since".
+    fn store(self, tx: &Transaction<'_>, settlement: Settlement, hub_ms: u64) -> Result<(), StoreError> {
+        let Self { table, id, here, tracked, hub } = self;
+        let before = here.map(|row| row.version);
+        match settlement.store {
+            Store::Keep { base } => match tracked {
+                Some(tracked) => {
+                    let hub_had_ms = base.is_none().then_some(tracked.hub_had_ms.unwrap_or(hub_ms));
+                    versions::save(tx, table, id, &Tracked { base, hub_had_ms, ..tracked })
+                }
+                None => Ok(()),
+            },
+            Store::Replace => {
+                let Some(hub) = hub else { return Ok(()) };
+                apply::replace(tx, table, id, hub, before.as_ref(), hub_ms)?;
+                ledger::settle(tx, Way::Down, table.id, id)?;
+                ledger::settle(tx, Way::Up, table.id, id)
+            }
+            Store::Join { row, base, conflicts } => {
+                apply::save_values(tx, table, id, &row, before.as_ref())?;
+                versions::save(
+                    tx,
+                    table,
+                    id,
+                    &Tracked {
+                        version: row.version,
+                        hub_had_ms: base.is_none().then_some(hub_ms),
+                        base,
+                        refused: None,
+                    },
+                )?;
+                for conflict in conflicts {
+                    ledger::record(tx, conflict)?;
+                }
+                Ok(())
+            }
+            Store::Remove => {
+                rows::delete(tx, table, id)?;
+                rows::delete_last(tx, table, id)?;
+                versions::delete(tx, table, id)
+            }
+        }
+    }
+
+    /// What a person is told of it; nothing when it only waits to be sent, or is dead on both sides.
+    fn difference(&self, settlement: &Settlement) -> Option<Difference> {
+        let waits = self.tracked.as_ref().is_some_and(|tracked| tracked.base.is_some());
+        if waits && matches!(settlement.store, Store::Keep { .. }) {
+            return None;
+        }
+        let alive =
+            |row: &Option<Row>| row.as_ref().is_some_and(|row| row.version.is_alive() || row.version.vv.is_empty());
+        let what = match (alive(&self.here), alive(&self.hub)) {
+            (false, false) => return None,
+            (false, true) => "missing here",
+            (true, false) => "missing at the centre",
+            (true, true) if self.columns().is_empty() => "version",
+            (true, true) if self.here.as_ref().map(|row| &row.version) == self.hub.as_ref().map(|row| &row.version) => {
+                "values"
+            }
+            (true, true) => "values and version",
+        };
+        let repair = match &settlement.store {
+            _ if settlement.offer => "offered",
+            Store::Keep { .. } => "sent",
+            Store::Replace => "replaced",
+            Store::Join { .. } => "merged",
+            Store::Remove => "removed",
+        };
+        let columns = if what.starts_with("values") { self.columns() } else { Vec::new() };
+        let table = self.table.name.to_owned();
+        Some(Difference { table, id: self.id.0, columns, what: what.to_owned(), repair: repair.to_owned() })
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let (Some(here), Some(hub)) = (&self.here, &self.hub) else { return Vec::new() };
+        let pairs =
+            convert::to_columns(self.table, &here.values).into_iter().zip(convert::to_columns(self.table, &hub.values));
+        let columns = self.table.columns.iter().skip(1).zip(pairs).filter(|(_, (here, hub))| here != hub);
+        columns.map(|(column, _)| column.name.to_owned()).collect()
+    }
+}
+
+fn line(table: &Table, id: RowId, row: &Row) -> PullRow {
+    PullRow {
+        table: table.name.to_owned(),
+        id: id.0,
+        vv: VectorText(row.version.vv.clone()),
+        gone: VectorText(row.version.gone.clone()),
+        dots: DotsText(row.version.dots.clone()),
+        values: convert::fields(table, &row.values),
+    }
+}

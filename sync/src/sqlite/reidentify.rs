@@ -1,0 +1,83 @@
+//! A new replica id for an edge that was restored from a copy or is one.
+//!
+//! What waits may be what the hub has already, under the same numbers, or other writes under numbers that a copy used
+//! too. So the hub is asked about every write that waits; what it has is acknowledged, the rest goes to the new id with
+//! its stamps. Nothing is thrown away, and no number is used for a second write.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::StoreError;
+use super::outbox;
+use super::self_state::{self, SelfState};
+use super::versions::{self, Tracked};
+use crate::catalog::{Direction, TABLES};
+use crate::merge::clock::Dot;
+use crate::merge::ids::ReplicaId;
+use crate::merge::rename::{reissue, unanswered};
+use crate::wire::recovery::{AcceptedRow, Reidentified};
+
+/// Writes that the hub has, exactly: replica, seq and stamp.
+pub type Taken = BTreeSet<(u32, u64, u64)>;
+
+/// Every write that waits, for the hub to say which it has.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn waiting(tx: &Connection) -> Result<Vec<AcceptedRow>, StoreError> {
+    let own = self_state::load(tx)?.own();
+    let mut rows = Vec::new();
+    for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        for (id, Tracked { version, base, .. }) in versions::load_all_pending(tx, table)? {
+            let dots = unanswered(&version, &base.unwrap_or_default(), &own);
+            let dots: Vec<_> = dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0)).collect();
+            if !dots.is_empty() {
+                rows.push(AcceptedRow { table: table.name.to_owned(), id: id.0, dots });
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Takes the new id. Writes made since the hub was asked are none that it has.
+///
+/// # Errors
+/// [`StoreError`]; then nothing is changed.
+pub fn adopt(connection: &mut Connection, given: &Reidentified, taken: &Taken) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let this = self_state::load(&tx)?;
+    for former in given.former.iter().copied().map(ReplicaId).chain([this.replica]) {
+        self_state::add_former(&tx, former)?;
+    }
+    let mut seq = 0;
+    for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        for (id, tracked) in versions::load_all_pending(&tx, table)? {
+            let tracked = moved(&this, tracked, taken, ReplicaId(given.replica), &mut seq);
+            versions::save(&tx, table, id, &tracked)?;
+        }
+    }
+    self_state::set_replica(&tx, ReplicaId(given.replica), seq)?;
+    self_state::set_fence(&tx, &given.fence)?;
+    // Its rows wait still, under their new names. Nobody would answer it under the old token.
+    outbox::delete(&tx)?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// A row that waits, under the new id as far as the hub does not have it. One that the hub has whole waits no more.
+fn moved(this: &SelfState, tracked: Tracked, taken: &Taken, to: ReplicaId, seq: &mut u64) -> Tracked {
+    let Tracked { mut version, base, hub_had_ms, .. } = tracked;
+    let mut acknowledged = base.unwrap_or_default();
+    let has = |dot: &Dot| taken.contains(&(dot.replica.0, dot.seq, dot.hlc.0));
+    let own = this.own();
+    for dot in unanswered(&version, &acknowledged, &own).iter().filter(|dot| has(dot)) {
+        acknowledged.observe(dot.replica, dot.seq);
+    }
+    let next = || {
+        *seq += 1;
+        *seq
+    };
+    let waits = reissue(&mut version, &acknowledged, &own, to, next);
+    Tracked { version, base: waits.then_some(acknowledged), refused: None, hub_had_ms }
+}
