@@ -2,6 +2,8 @@
 //!
 //! Every story ends with equal dumps: what the hub holds of a tenant is what each of its edges holds, byte for byte.
 
+#[path = "end_to_end/absence.rs"]
+mod absence;
 #[path = "end_to_end/bad_input.rs"]
 mod bad_input;
 #[path = "end_to_end/boxes.rs"]

@@ -55,9 +55,10 @@ async fn lock(tx: &impl GenericClient) -> Result<bool, StoreError> {
     Ok(tx.query_one("select pg_try_advisory_xact_lock($1)", &[&LOCK]).await?.get(0))
 }
 
+/// An edge that is marked is compared with the centre when it returns, and until then is waited for no longer.
 async fn mark_stale(tx: &impl GenericClient) -> Result<Vec<String>, StoreError> {
     let statement = "
-      update sync.edges set stale_at = now()
+      update sync.edges set stale_at = now(), verify_asked_at = clock_timestamp(), cursor_acknowledged = null
       where status = 'enrolled' and stale_at is null
         and coalesce(last_seen_at, enrolled_at) < now() - make_interval(days => $1)
       returning name";

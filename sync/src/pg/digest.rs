@@ -254,7 +254,8 @@ pub async fn resend(client: &mut Client, edge: &Edge, rows: &[(String, Uuid)]) -
 
 /// Notes what a comparison with the edge found.
 pub async fn verified(client: &impl GenericClient, edge: Uuid, verification: &str) -> Result<(), StoreError> {
-    let statement = "update sync.edges set verified_at = now(), verified = $2::text::jsonb where id = $1";
+    let statement =
+        "update sync.edges set verified_at = now(), verified = $2::text::jsonb, stale_at = null where id = $1";
     client.execute(statement, &[&edge, &verification]).await?;
     Ok(())
 }
