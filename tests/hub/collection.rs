@@ -134,3 +134,26 @@ async fn a_person_that_is_gone_is_remembered_until_the_edges_of_every_tenant_kno
     assert_eq!(centre.value(dead_users).await, "0");
     assert_eq!(centre.value("select count(*)::text from sync.scope_changes").await, "0");
 }
+
+#[tokio::test]
+async fn what_holds_up_rows_and_what_waits_for_somebody_is_found() {
+    use sync::pg::attention;
+    let (centre, left, _right) = pair().await;
+    let other = centre.client().await;
+    other.batch_execute("begin; update tenants set name = name").await.unwrap();
+    let open = attention::open_transactions(&centre.sql, 0.0).await.unwrap();
+    let pid: i32 = other.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let found = open.iter().find(|one| one.pid == pid).expect("the open transaction");
+    assert_eq!(found.database, centre.database);
+    assert!(!attention::open_transactions(&centre.sql, 60.0).await.unwrap().iter().any(|one| one.pid == pid));
+    other.batch_execute("rollback").await.unwrap();
+
+    assert_eq!(attention::silent_edges(&centre.sql, 1.0).await.unwrap(), []);
+    centre
+        .execute("update sync.edges set last_seen_at = now() - interval '3 days', pending = 2 where name = 'left'")
+        .await;
+    let silent = attention::silent_edges(&centre.sql, 1.0).await.unwrap();
+    assert_eq!((silent.len(), silent[0].name.as_str(), silent[0].pending, silent[0].stale), (1, "left", 2, false));
+    assert_eq!(attention::undecided(&centre.sql).await.unwrap(), attention::Undecided::default());
+    drop(left);
+}

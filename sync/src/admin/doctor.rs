@@ -5,13 +5,21 @@ use tokio_postgres::{Client, Config};
 
 use super::database::SERVER_VERSION_MIN;
 use super::{Failure, connect, print_json, print_line};
+use crate::pg::attention::{self, OpenTransaction, SilentEdge, Undecided};
 use crate::pg::connection::{self, HUB_ROLE};
 use crate::pg::{StoreError, health, schema};
+
+/// How long a transaction may be open before it is worth knowing, in seconds.
+const OPEN_SECONDS_MAX: f64 = 60.0;
+/// And before it is an error.
+const OPEN_SECONDS_ALARM: f64 = 1_800.0;
+/// How long an edge may be silent before it is worth knowing, in days.
+const SILENT_DAYS_MAX: f64 = 1.0;
 
 /// Something that was found.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Finding {
-    /// `schema`, `role`, `capture` or `server`.
+    /// `schema`, `role`, `capture`, `server`, `transactions`, `edges` or `decisions`.
     pub about: &'static str,
     /// Whether it is an error; otherwise it is only worth knowing.
     pub error: bool,
@@ -22,7 +30,10 @@ pub struct Finding {
 /// Prints all findings; fails if one of them is an error.
 pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
     let client = connect(database).await?;
-    let findings = findings(&client).await?;
+    let mut findings = findings(&client).await?;
+    if findings.iter().all(|finding| finding.about != "schema") {
+        findings.extend(attention(&client).await?);
+    }
     let errors = findings.iter().filter(|finding| finding.error).count();
     if json {
         print_json(&json!({"ok": errors == 0, "findings": findings}))?;
@@ -40,6 +51,40 @@ pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
     } else {
         Err(Failure::Found(format!("{errors} errors were found in the central database")))
     }
+}
+
+/// What runs and what waits: nothing of it keeps a hub from serving.
+async fn attention(client: &Client) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    for open in attention::open_transactions(client, OPEN_SECONDS_MAX).await? {
+        let OpenTransaction { pid, database, application, role, seconds } = open;
+        let message = format!(
+            "process {pid} of {role} ({application:?} in {database}) has written and not committed for {seconds:.0} s: its rows \
+             reach no site until it ends; end it there, or by `select pg_terminate_backend({pid})`"
+        );
+        findings.push(Finding { about: "transactions", error: seconds > OPEN_SECONDS_ALARM, message });
+    }
+    for edge in attention::silent_edges(client, SILENT_DAYS_MAX).await? {
+        let SilentEdge { name, days, pending, stale } = edge;
+        let waits = if pending > 0 { format!(", with {pending} unsent rows when it was") } else { String::new() };
+        let what = if stale { "it is stale and no longer waited for" } else { "dead rows are kept for it" };
+        let message = format!(
+            "{name} was last heard of {days:.0} days ago{waits}: {what}; bring it back, or `hub edge revoke {name}`"
+        );
+        findings.push(Finding { about: "edges", error: stale, message });
+    }
+    let Undecided { quarantined, conflicts, recovered } = attention::undecided(client).await?;
+    for (count, what, command) in [
+        (quarantined, "refused writes wait for a decision", "hub quarantine list"),
+        (conflicts, "conflicts wait for a decision", "sync.open_conflicts"),
+        (recovered, "rows are held by edges alone, because the centre lost them", "hub recover list"),
+    ] {
+        if count > 0 {
+            let error = command == "hub recover list";
+            findings.push(Finding { about: "decisions", error, message: format!("{count} {what}; see `{command}`") });
+        }
+    }
+    Ok(findings)
 }
 
 /// Whether a hub can serve from this database at all. Where capture is not whole it serves, and returns what is wrong.

@@ -7,6 +7,7 @@
 pub mod accepted;
 mod answer;
 pub mod apply;
+pub mod attention;
 pub mod batch;
 mod bisect;
 mod candidates;
