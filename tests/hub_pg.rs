@@ -2,6 +2,10 @@
 
 #[path = "hub/constraints.rs"]
 mod constraints;
+#[path = "hub/file.rs"]
+mod file;
+#[path = "hub/quarantine.rs"]
+mod quarantine;
 #[path = "hub/site.rs"]
 mod site;
 

@@ -12,15 +12,19 @@ use super::candidates::Candidate;
 use super::error::StoreError;
 use super::ledger::{self, Refused};
 use super::refusal::Failure;
-use super::versions;
-use crate::catalog;
+use super::{feed, rows, versions};
+use crate::catalog::{self, Direction};
 use crate::merge::clock::Hlc;
 use crate::merge::conflict::Conflict;
+use crate::merge::ids::RowId;
 use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::vector::Vector;
-use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
+use crate::wire::message::{Audit, Fence, Outcome, PullRow, Pushed, PushedLine, RowAnswer};
 use crate::wire::stream::Writer;
 use crate::wire::version::VectorText;
+
+/// Bytes of the hub's own rows that come with the refusals of one push, before compression.
+const HUB_ROWS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Everything that a push leaves beside the rows: fates, conflicts, quarantine, audit records.
 pub(super) async fn settle(
@@ -48,7 +52,47 @@ pub(super) async fn settle(
     ledger::quarantine(tx, work.edge.tenant, &refused).await?;
     let taken = candidates.iter().filter(|one| matches!(work.fates.get(&one.index), Some(Fate::Taken(..))));
     let (tables, ids): (Vec<i16>, Vec<Uuid>) = taken.map(|one| (versions::number(one.table.id), one.id.0)).unzip();
-    ledger::supersede(tx, work.edge.id, &tables, &ids).await
+    ledger::supersede(tx, work.edge.id, &tables, &ids).await?;
+    hub_rows(tx, work).await
+}
+
+/// Reads what is stored of the refused rows: a site shows it in the place of what was refused. Rows that would make the
+/// answer too large are left to the next pull.
+async fn hub_rows(tx: &Transaction<'_>, work: &mut Work<'_>) -> Result<(), StoreError> {
+    let mut bytes = 0;
+    for table in catalog::TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        let is_refused = |index: &usize| matches!(work.fates.get(index), Some(Fate::Refused(_) | Fate::NeedFull));
+        let of_table = work.batch.rows.iter().enumerate().filter(|(_, incoming)| incoming.table == table.name);
+        let refused: Vec<(usize, RowId)> =
+            of_table.filter(|(index, _)| is_refused(index)).map(|(index, incoming)| (index, incoming.id)).collect();
+        if refused.is_empty() {
+            continue;
+        }
+        let ids: Vec<Uuid> = refused.iter().map(|(_, id)| id.0).collect();
+        let mut stored = versions::read(tx, table, work.edge.tenant, &ids).await?;
+        let mut found = rows::read(tx, table, work.edge.tenant, &ids).await?;
+        let mut late = Vec::new();
+        for (index, id) in refused {
+            let stored = stored.remove(&id).and_then(Result::ok).unwrap_or_default();
+            let values = match found.rows.remove(&id) {
+                Some(values) => values,
+                None if stored.version.is_alive() => continue,
+                None => stored.last.clone().unwrap_or_default(),
+            };
+            let row = feed::pull_row(table, id, stored, &values);
+            if row.vv.0.is_empty() && values.is_empty() {
+                continue;
+            }
+            bytes += serde_json::to_string(&row).map_or(0, |text| text.len());
+            if bytes > HUB_ROWS_BYTES_MAX {
+                late.push(id.0);
+                continue;
+            }
+            work.hub_rows.insert(index, row);
+        }
+        versions::touch(tx, work.edge.tenant, table.id, &late).await?;
+    }
+    Ok(())
 }
 
 /// The conflicts of a push with the stamps that their writes have here, and the ids of those that came with others: the
@@ -154,7 +198,8 @@ pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment)
     let head = PushedLine::Batch(Pushed { id: work.batch.id, fence, unix_ms: moment.unix_ms });
     let lines = work.batch.rows.iter().enumerate().map(|(index, incoming)| {
         let fate = work.fates.get(&index).unwrap_or(&Fate::Busy);
-        PushedLine::Row(row_answer(incoming, fate, clamps.get(&index).copied().unwrap_or_default()))
+        let clamps = clamps.get(&index).copied().unwrap_or_default();
+        PushedLine::Row(row_answer(incoming, fate, clamps, work.hub_rows.get(&index)))
     });
     let end = PushedLine::End(work.batch.rows.len() as u64);
     for line in std::iter::once(head).chain(lines).chain(std::iter::once(end)) {
@@ -164,7 +209,7 @@ pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment)
     writer.finish().unwrap_or_default()
 }
 
-fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
+fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp], hub: Option<&PullRow>) -> RowAnswer {
     let (outcome, vv, refusal) = match fate {
         Fate::Taken(vv, true) => (Outcome::Accepted, vv.clone(), None),
         Fate::Taken(vv, false) => (Outcome::Merged, vv.clone(), None),
@@ -182,5 +227,6 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
         clamps: clamps.collect(),
         code: refusal.map(|refusal| refusal.code.to_owned()),
         reason: refusal.map(|refusal| refusal.reason.clone()),
+        hub: hub.cloned().map(Box::new),
     }
 }

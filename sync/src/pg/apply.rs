@@ -21,7 +21,7 @@ use crate::merge::plan::{Forgery, PushPlan, plan_push};
 use crate::merge::value::{Value, Values};
 use crate::merge::vector::Vector;
 use crate::merge::version::{Row, Version};
-use crate::wire::message::Fence;
+use crate::wire::message::{Fence, PullRow};
 
 /// How long a push waits for a lock, in milliseconds: shorter than PostgreSQL's `deadlock_timeout` of a second, so
 /// that it is always the push that gives way.
@@ -65,7 +65,8 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     begin_apply(&tx).await?;
     let own = edges::replicas(&tx, edge.id).await?;
     let centre = versions::centre(&tx).await?;
-    let mut work = Work { edge: &edge, own, centre, batch, now_ms: moment.unix_ms, fates: BTreeMap::new() };
+    let (fates, hub_rows) = (BTreeMap::new(), BTreeMap::new());
+    let mut work = Work { edge: &edge, own, centre, batch, now_ms: moment.unix_ms, fates, hub_rows };
     let candidates = look(&tx, &mut work).await?;
     let planned = match plan(&tx, &mut work, &candidates).await? {
         Ok(planned) => planned,
@@ -110,6 +111,8 @@ pub(super) struct Work<'a> {
     pub(super) now_ms: u64,
     /// By place in the batch.
     pub(super) fates: BTreeMap<usize, Fate>,
+    /// By place in the batch: what is stored of the refused rows.
+    pub(super) hub_rows: BTreeMap<usize, PullRow>,
 }
 
 pub(super) enum Fate {

@@ -8,10 +8,11 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
 use super::evictions;
+use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::rows;
 use super::self_state::{self, SelfState};
-use super::versions::{self, Tracked};
+use super::versions::{self, Key, Tracked};
 use crate::catalog::{self, Direction, Table};
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::plan::{PullPlan, plan_pull};
@@ -63,13 +64,22 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     let this = self_state::load(&tx)?;
     self_state::set_applying(&tx, true)?;
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
+    let mut refused_here = hub_rows::keys(&tx)?;
     for incoming in &page.rows {
         applied.rows += 1;
+        let key = catalog::by_name(&incoming.table).map(|table| Key { table: table.id, id: RowId(incoming.id) });
+        if let Some(key) = key.filter(|key| refused_here.contains(key)) {
+            hub_rows::save(&tx, key.table, key.id, Some(incoming))?;
+        }
         match row(&tx, &this, incoming)? {
             Ok(found) => applied.found += found,
             Err(refused) => {
                 applied.refused += 1;
                 ledger::refuse(&tx, &refused, now_ms)?;
+                if let Some(key) = key {
+                    hub_rows::save(&tx, key.table, key.id, Some(incoming))?;
+                    refused_here.insert(key);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::hub_rows;
 use crate::catalog;
 use crate::merge::conflict::{Conflict, Status};
 use crate::merge::ids::{RowId, TableId};
@@ -294,7 +295,9 @@ pub fn refuse(tx: &Transaction<'_>, refused: &Refused, now_ms: u64) -> Result<()
 /// [`StoreError::Sqlite`].
 pub fn settle(tx: &Transaction<'_>, way: Way, table: TableId, row: RowId) -> Result<(), StoreError> {
     let delete = "delete from sync_quarantine where id = ?1";
-    tx.prepare_cached(delete)?.execute([quarantine_id(way, table, row).to_string()])?;
+    if tx.prepare_cached(delete)?.execute([quarantine_id(way, table, row).to_string()])? > 0 {
+        hub_rows::forget(tx, table, row)?;
+    }
     Ok(())
 }
 

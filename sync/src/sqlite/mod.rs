@@ -18,6 +18,7 @@ pub mod directory;
 pub mod dump;
 pub mod error;
 mod evictions;
+mod hub_rows;
 pub mod ledger;
 pub mod listing;
 pub mod lockouts;

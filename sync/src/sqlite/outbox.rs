@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::hub_rows;
 use super::ledger::{self, Kept, Refused, Way};
 use super::rows;
 use super::self_state::{self, SelfState};
@@ -330,6 +331,9 @@ fn refuse(
 ) -> Result<(), StoreError> {
     let seq = tracked.version.vv.seen(this.replica);
     let refusal = versions::Refusal { code: refused.code.clone(), reason: refused.reason.clone(), seq };
+    if tracked.base.as_ref().is_some_and(Vector::is_empty) {
+        hub_rows::save(tx, table.id, id, None)?;
+    }
     versions::save(tx, table, id, &Tracked { refused: Some(refusal), ..tracked })?;
     ledger::refuse(tx, refused, now_ms)
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
 use super::evictions;
+use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::outbox::{self, InFlight, acknowledged_by};
 use super::self_state::{self, SelfState};
@@ -167,6 +168,7 @@ fn refuse(
     let unreadable = |source| StoreError::Text { what: "a refused row", source };
     let payload = serde_json::to_string(sent).map_err(unreadable)?;
     ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    hub_rows::save(tx, table.id, id, answer.hub.as_deref())?;
     // What was refused is kept with its reason, which is all that is left of a row that belongs elsewhere now.
     if evictions::is_due(tx, table, id)? {
         remove(tx, table, id)?;
@@ -222,6 +224,7 @@ mod tests {
             clamps: vec![(7, 1, 9)],
             code: None,
             reason: None,
+            hub: None,
         };
         let head = Pushed { id: in_flight.batch, fence: Fence::default(), unix_ms: 0 };
         acknowledge(&mut connection, &PushAnswer { head, rows: vec![row] }, 0).unwrap();

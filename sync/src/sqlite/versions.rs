@@ -2,8 +2,6 @@
 //!
 //! Capture writes these records too, in SQL, in the same transaction as the row. Nothing here compares two versions.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -132,23 +130,6 @@ pub enum Flow {
 pub fn forgive(tx: &Transaction<'_>) -> Result<usize, StoreError> {
     let update = "update sync_rows set refused = null where base is not null and refused is not null";
     Ok(tx.prepare_cached(update)?.execute([])?)
-}
-
-/// The rows that were refused and that the hub never had.
-///
-/// # Errors
-/// [`StoreError::Sqlite`].
-pub fn refused_unknown(tx: &Connection, table: &Table) -> Result<BTreeSet<RowId>, StoreError> {
-    let select = "select r.row_id from sync_rows r where r.tbl = ?1 and r.base = '{}' and exists (
-        select 1 from sync_quarantine q where q.tbl = r.tbl and q.row_id = r.row_id and q.status = 'open')";
-    let mut statement = tx.prepare_cached(select)?;
-    let mut rows = statement.query([table.id.0])?;
-    let mut refused = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        refused.extend(Uuid::try_parse(&id).map(RowId));
-    }
-    Ok(refused)
 }
 
 /// Every row written before this edge had an id of its own.

@@ -167,6 +167,7 @@ mod tests {
             clamps: Vec::new(),
             code: None,
             reason: None,
+            hub: None,
         })
     }
 

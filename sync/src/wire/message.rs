@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::convert::Fields;
 use super::version::{DotText, DotsText, VectorText};
+use crate::merge::version::{Dots, Version};
 use crate::session;
 
 /// The protocol's version, in the header `Sync-Protocol` of every request and answer.
@@ -264,6 +265,9 @@ pub struct RowAnswer {
     /// The reason in words, for a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The hub's row, dead or alive, for a refusal; absent when it has none, or has no form in which it could be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Box<PullRow>>,
 }
 
 /// What the hub did with a pushed row.
@@ -340,6 +344,13 @@ pub struct PullRow {
     pub dots: DotsText,
     /// Its values; its last ones when it is dead, none for a dead row that is written at the centre only.
     pub values: Fields,
+}
+
+impl PullRow {
+    /// Whether the row lives.
+    pub fn is_alive(&self) -> bool {
+        Version { vv: self.vv.0.clone(), gone: self.gone.0.clone(), dots: Dots::default() }.is_alive()
+    }
 }
 
 /// A row that left the edge's scope.
