@@ -4,6 +4,7 @@
 use rusqlite::Connection;
 use sync::hub::clock;
 use sync::sqlite::ledger::{self, Quarantined};
+use sync::sqlite::quarantine::{self, Discard};
 use sync::sqlite::receipts::Receipt;
 use sync::sqlite::{apply, dump, outbox, receipts, self_state, status};
 use sync::wire::frames::{PulledPage, read_answer, read_page};
@@ -115,6 +116,13 @@ impl File {
     /// What a new session does first: whatever was refused is sent once more.
     pub(crate) fn begin_session(&mut self) {
         outbox::retry_refused(&mut self.connection).unwrap();
+    }
+
+    /// Gives a refused row up, as a person does.
+    pub(crate) fn discard(&mut self, entry: Uuid) {
+        let tx = self.connection.transaction().unwrap();
+        assert_eq!(quarantine::discard(&tx, entry).unwrap(), Discard::Asked);
+        tx.commit().unwrap();
     }
 
     /// Pushes and pulls until there is nothing to do.

@@ -1,5 +1,8 @@
 //! Refused rows: what is shown of them, and what becomes of them.
 
+use sync::merge::ids::ReplicaId;
+use sync::pg::ledger::{self, Refused};
+use sync::pg::quarantine::Decision;
 use uuid::Uuid;
 
 use super::file::File;
@@ -129,4 +132,156 @@ async fn hub_rows_too_large_for_an_answer_come_with_the_next_pull() {
     assert_eq!(left.codes().len(), 6);
     assert_eq!(left.value("select count(*) from sync_hub_rows where fields is null"), "2");
     assert_equal(&centre, &mut [&mut left, &mut right]).await;
+}
+
+/// The state of the entries of a row at the centre.
+async fn entries(centre: &Centre, row: Uuid) -> String {
+    let select = format!(
+        "select string_agg(status, ',' order by created_at, status) from sync.quarantine where row_id = '{row}'"
+    );
+    centre.value(&select).await
+}
+
+#[tokio::test]
+async fn what_a_site_gives_up_is_superseded_by_a_write_of_the_hub() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&(device(id(91), "MINE") + &task(id(93), "two")));
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    left.sql(&format!(
+        "update devices set serial_number = 'TAKEN', name = 'renamed' where id = '{}'; {}",
+        id(91),
+        device(id(80), "TAKEN")
+    ));
+    left.push().await;
+    let given_up: Vec<Uuid> = left.refused().iter().map(|entry| entry.id).collect();
+    assert_eq!(given_up.len(), 2);
+    for entry in &given_up {
+        left.discard(*entry);
+    }
+    assert!(left.refused().iter().all(|entry| entry.discarded), "listed until the hub has done it");
+    assert_eq!(centre.dump(ACME).await, left.dump());
+    left.begin_session();
+    left.push().await;
+    assert_eq!(
+        (entries(&centre, id(91)).await, entries(&centre, id(80)).await),
+        ("discarded".into(), "discarded".into())
+    );
+    assert_eq!(left.refused().len(), 2, "until the hub's row is here");
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.refused().len(), 0);
+    let local = left.value(&format!("select name || serial_number from devices where id = '{}'", id(91)));
+    assert_eq!((local.as_str(), left.value("select count(*) from devices").as_str()), ("pumpMINE", "2"));
+    // A later edit of what was discarded goes its way.
+    left.sql(&format!("update devices set name = 'pump 2' where id = '{}'", id(91)));
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(right.value(&format!("select name from devices where id = '{}'", id(91))), "pump 2");
+}
+
+#[tokio::test]
+async fn a_write_after_giving_up_takes_it_back_and_keeps_the_row() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&device(id(80), "TAKEN"));
+    left.push().await;
+    let entry = left.refused()[0].id;
+    left.discard(entry);
+    // Before the hub has heard of it.
+    left.sql(&format!("update devices set name = 'kept' where id = '{}'", id(80)));
+    left.push().await;
+    assert_eq!(
+        (left.codes(), entries(&centre, id(80)).await),
+        (vec![(id(80), "serial_number_taken".into())], "open".into())
+    );
+    // While the hub does it: the row is deleted there, and comes back with all its values.
+    left.discard(entry);
+    let batch = left.batch().unwrap();
+    let answer = left.send(&batch).await;
+    left.sql(&format!("update devices set serial_number = 'FREE' where id = '{}'", id(80)));
+    left.hear(&answer);
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(right.value(&format!("select name || serial_number from devices where id = '{}'", id(80))), "keptFREE");
+    assert_eq!(left.refused().len(), 0);
+}
+
+#[tokio::test]
+async fn what_the_centre_gives_up_goes_at_the_site() {
+    let (mut centre, mut left, mut right) = world().await;
+    left.sql(&(device(id(91), "MINE") + &task(id(92), "one")));
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    left.sql(&format!(
+        "update devices set serial_number = 'TAKEN' where id = '{}'; {} update tasks set priority = 'low', title = 'uno' where id = '{}';",
+        id(91),
+        device(id(80), "TAKEN"),
+        id(92)
+    ));
+    centre.execute("alter table tasks add constraint task_has_no_number check (title <> 'uno')").await;
+    left.push().await;
+    assert_eq!(left.codes().len(), 3);
+    // Whoever collects: versions that an entry speaks of stay.
+    centre.execute(&format!("delete from devices where id = '{}'", id(91))).await;
+    centre.execute("delete from sync.row_versions where last_row is not null").await;
+    assert_eq!(centre.value("select count(*) from sync.row_versions where last_row is not null").await, "1");
+    for row in [id(91), id(80), id(92)] {
+        assert_eq!(centre.discard(row).await, Decision::Done);
+        assert_eq!(centre.discard(row).await, Decision::Settled("discarded".to_owned()));
+    }
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), []);
+    let counts = left.value("select (select count(*) from devices) || (select title from tasks)");
+    assert_eq!(counts, "1one");
+    centre.execute("delete from sync.row_versions where last_row is not null").await;
+    assert_eq!(centre.value("select count(*) from sync.row_versions where last_row is not null").await, "0");
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_is_given_up_later() {
+    let (mut centre, mut left, _right) = world().await;
+    left.sql(&device(id(91), "MINE"));
+    left.exchange().await;
+    left.sql(&format!("update devices set serial_number = 'TAKEN' where id = '{}'", id(91)));
+    left.push().await;
+    left.discard(left.refused()[0].id);
+    let mut holder = centre.client().await;
+    let hold = holder.transaction().await.unwrap();
+    hold.execute("update devices set name = 'held' where id = $1", &[&id(91)]).await.unwrap();
+    let batch = left.batch().unwrap();
+    let answer = left.send(&batch).await;
+    left.hear(&answer);
+    assert_eq!(entries(&centre, id(91)).await, "open");
+    assert_eq!(centre.discard(id(91)).await, Decision::Busy);
+    hold.commit().await.unwrap();
+    left.exchange().await;
+    assert_eq!((left.codes(), centre.dump(ACME).await), (vec![], left.dump()));
+}
+
+#[tokio::test]
+async fn an_entry_dies_when_the_rows_version_covers_it_and_an_older_payload_never_replaces_a_newer() {
+    let (centre, mut left, _right) = world().await;
+    left.sql(&device(id(91), "MINE"));
+    left.exchange().await;
+    left.sql(&format!("update devices set serial_number = 'TAKEN' where id = '{}'", id(91)));
+    left.push().await;
+    let seq = centre.value("select seq from sync.quarantine where status = 'open'").await;
+    let older = Refused {
+        edge: Some((left.me.edge, ReplicaId(left.me.replica))),
+        table: 7,
+        row: id(91),
+        seq: seq.parse::<u64>().unwrap() - 1,
+        code: "rule".to_owned(),
+        reason: "an older one".to_owned(),
+        payload: "{}".to_owned(),
+    };
+    ledger::quarantine(&centre.sql, ACME, &[older]).await.unwrap();
+    assert_eq!(centre.value("select code from sync.quarantine where status = 'open'").await, "serial_number_taken");
+    let cover = |seq: &str| {
+        format!(
+            "update sync.row_versions set vv = vv || jsonb_build_object('{}', {seq}) where row_id = '{}'",
+            left.me.replica,
+            id(91)
+        )
+    };
+    ledger::close_covered(&centre.sql, ACME, &[7], &[id(91)]).await.unwrap();
+    assert_eq!(entries(&centre, id(91)).await, "open");
+    centre.execute(&cover(&seq)).await;
+    ledger::close_covered(&centre.sql, ACME, &[7], &[id(91)]).await.unwrap();
+    assert_eq!(entries(&centre, id(91)).await, "superseded");
 }

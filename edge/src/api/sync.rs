@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sync::catalog;
 use sync::sqlite::ledger::{self, Quarantined};
-use sync::sqlite::quarantine;
+use sync::sqlite::quarantine::{self, Discard};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ pub(super) struct QuarantineJson {
     /// Since when.
     #[schema(format = DateTime)]
     at: String,
+    /// Whether it was given up: it stays listed until headquarters' row has come in its place.
+    discarded: bool,
 }
 
 pub(super) async fn status(State(server): State<Server>, _: Visitor) -> Result<Response, Error> {
@@ -72,8 +74,14 @@ pub(super) async fn quarantine(
 pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
     let discard = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| {
         act.person.require_admin("discard refused rows")?;
-        if !quarantine::remove(tx, id)? {
-            return Err(Refusal::NotFound("refused row"));
+        match quarantine::discard(tx, id)? {
+            Discard::Asked => {}
+            Discard::Unknown => return Err(Refusal::NotFound("refused row")),
+            Discard::Hubs => {
+                let reason = "nothing was written here that could be given up: it is headquarters' row, which this box \
+                              cannot store; it goes when the row is changed there, or this box upgraded";
+                return Err(Refusal::Forbidden(reason.to_owned()));
+            }
         }
         let (resource, details) = (Some(id), "{}".to_owned());
         act.record(tx, Event { action: "delete", resource_type: "quarantine", resource, details })
@@ -83,7 +91,7 @@ pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(i
 }
 
 fn json(entry: Quarantined) -> QuarantineJson {
-    let Quarantined { id, table, row, code, reason, created_at: at } = entry;
+    let Quarantined { id, table, row, code, reason, created_at: at, discarded } = entry;
     let table = catalog::by_id(table).map_or("unknown", |table| table.name);
-    QuarantineJson { id, table, row_id: row.0, code, reason, at }
+    QuarantineJson { id, table, row_id: row.0, code, reason, at, discarded }
 }

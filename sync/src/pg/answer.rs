@@ -52,7 +52,8 @@ pub(super) async fn settle(
     ledger::quarantine(tx, work.edge.tenant, &refused).await?;
     let taken = candidates.iter().filter(|one| matches!(work.fates.get(&one.index), Some(Fate::Taken(..))));
     let (tables, ids): (Vec<i16>, Vec<Uuid>) = taken.map(|one| (versions::number(one.table.id), one.id.0)).unzip();
-    ledger::supersede(tx, work.edge.id, &tables, &ids).await?;
+    ledger::close(tx, work.edge.id, &tables, &ids, "superseded").await?;
+    ledger::close_covered(tx, work.edge.tenant, &tables, &ids).await?;
     hub_rows(tx, work).await
 }
 

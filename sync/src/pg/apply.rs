@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use super::batch::{Batch, Refusal};
 use super::bisect::Planned;
-use super::candidates::{Candidate, centre_dot, look};
+use super::candidates::{Candidate, Desk, centre_dot, look};
 use super::edges::{self, Edge};
 use super::error::StoreError;
-use super::{answer, parents, references, refusal, rows, versions};
+use super::{answer, discards, parents, references, refusal, rows, versions};
+use crate::catalog::Table;
 use crate::merge::conflict::Conflict;
-use crate::merge::ids::ReplicaId;
+use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Forgery, PushPlan, plan_push};
 use crate::merge::value::{Value, Values};
 use crate::merge::vector::Vector;
@@ -73,6 +74,7 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
         Err(forgery) => return Ok(Receipt::Forged(forgery)),
     };
     let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
+    discards::pushed(&tx, &mut work).await?;
     answer::settle(&mut tx, &mut work, &candidates, written).await?;
     let answer = answer::answer(&work, &candidates, moment);
     let done = (batch.id, batch.hash.as_slice(), batch.high_seq);
@@ -113,6 +115,12 @@ pub(super) struct Work<'a> {
     pub(super) fates: BTreeMap<usize, Fate>,
     /// By place in the batch: what is stored of the refused rows.
     pub(super) hub_rows: BTreeMap<usize, PullRow>,
+}
+
+impl Work<'_> {
+    pub(super) fn desk(&self) -> Desk {
+        Desk { tenant: self.edge.tenant, centre: self.centre, now_ms: self.now_ms }
+    }
 }
 
 pub(super) enum Fate {
@@ -160,17 +168,12 @@ pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaI
 impl Candidate {
     pub(super) fn planned(&self, work: &Work<'_>, row: Row, conflicts: Vec<Conflict>, exact: bool) -> Planned {
         let exact = exact && self.clamps.is_empty();
-        let dead = !row.version.is_alive();
-        let last = || match row.values.is_empty() {
-            true => "{}".to_owned(),
-            false => rows::json(self.table, self.id, &row.values),
-        };
         let version = versions::Write {
             table: self.table.id,
             id: self.id,
             version: row.version.clone(),
             echo_of: exact.then_some(work.edge.replica),
-            last_row: dead.then(last),
+            last_row: last_row(self.table, self.id, &row),
         };
         let before = self.before.clone();
         Planned { index: self.index, table: self.table, version, row, before, conflicts, exact }
@@ -187,13 +190,19 @@ impl Candidate {
     }
 }
 
+/// The last values of a dead row, as they are stored; none for a living one.
+pub(super) fn last_row(table: &'static Table, id: RowId, row: &Row) -> Option<String> {
+    let last = || if row.values.is_empty() { "{}".to_owned() } else { rows::json(table, id, &row.values) };
+    (!row.version.is_alive()).then(last)
+}
+
 /// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
 async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate) -> Result<Row, StoreError> {
     let directory: BTreeSet<u32> =
         edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
     let pushed = &candidate.push.version;
     let seen: Vector = pushed.vv.iter().filter(|(replica, _)| directory.contains(&replica.0)).collect();
-    let dot = centre_dot(tx, work, pushed.hlc()).await?;
+    let dot = centre_dot(tx, work.desk(), pushed.hlc()).await?;
     let mut version = Version { vv: seen, ..Version::default() };
     version.dots.default = Some(dot);
     version.delete(dot);

@@ -265,6 +265,8 @@ pub struct Quarantined {
     pub reason: String,
     /// When, as a canonical timestamp.
     pub created_at: String,
+    /// Whether somebody has given it up; it is listed until the hub's row is here.
+    pub discarded: bool,
 }
 
 /// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it.
@@ -306,8 +308,8 @@ pub fn settle(tx: &Transaction<'_>, way: Way, table: TableId, row: RowId) -> Res
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
-    let select = "select id, tbl, row_id, code, reason, created_at from sync_quarantine
-        where status = 'open' order by created_at desc, id";
+    let select = "select id, tbl, row_id, code, reason, created_at, status <> 'open' from sync_quarantine
+        order by created_at desc, id";
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([])?;
     let mut entries = Vec::new();
@@ -321,12 +323,13 @@ pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
             code: row.get(3)?,
             reason: row.get(4)?,
             created_at: row.get(5)?,
+            discarded: row.get(6)?,
         });
     }
     Ok(entries)
 }
 
-fn quarantine_id(way: Way, table: TableId, row: RowId) -> Uuid {
+pub(super) fn quarantine_id(way: Way, table: TableId, row: RowId) -> Uuid {
     let way = match way {
         Way::Up => "up",
         Way::Down => "down",

@@ -13,16 +13,17 @@ use super::evictions;
 use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::outbox::{self, InFlight, acknowledged_by};
+use super::quarantine;
 use super::self_state::{self, SelfState};
 use super::status;
-use super::versions::{self, Refusal, Tracked};
+use super::versions::{self, Key, Refusal, Tracked};
 use crate::catalog::{self, Table};
 use crate::merge::clock::Hlc;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Clamp, restamp};
 use crate::wire::conflict;
 use crate::wire::frames::{PushAnswer, PushBody, read_push};
-use crate::wire::message::{Outcome, PushRow, RowAnswer};
+use crate::wire::message::{Instead, Outcome, PushRow, RowAnswer};
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,10 @@ fn take(
         let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
         match answer.outcome {
             Outcome::Busy => busy = true,
+            _ if row.instead.as_deref() == Some(&Instead::Discarded) => {
+                settled += 1;
+                given_up(tx, row, answer, now_ms)?;
+            }
             Outcome::Accepted | Outcome::Merged => settled += u64::from(accept(tx, &this, in_flight, row, answer)?),
             Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
@@ -124,6 +129,21 @@ fn accept(
         remove(tx, table, id)?;
     }
     Ok(tracked.base != Some(base))
+}
+
+/// The hub has superseded what was given up, or says why it cannot.
+fn given_up(tx: &Transaction<'_>, sent: &PushRow, answer: &RowAnswer, now_ms: u64) -> Result<(), StoreError> {
+    let Some((table, id, tracked)) = tracked(tx, sent)? else { return Ok(()) };
+    let key = Key { table: table.id, id };
+    if tracked.refused.is_none() {
+        return quarantine::reopen(tx, key);
+    }
+    if matches!(answer.outcome, Outcome::Accepted | Outcome::Merged) {
+        return quarantine::carried_out(tx, key);
+    }
+    let (code, reason) = (answer.code.clone().unwrap_or_default(), answer.reason.clone().unwrap_or_default());
+    let payload = serde_json::to_string(sent).unwrap_or_default();
+    ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)
 }
 
 /// The hub has forgotten the row as deleted, and keeps what was written since as conflicts. It goes here too, unless

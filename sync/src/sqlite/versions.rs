@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::quarantine;
 use crate::catalog::Table;
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::vector::Vector;
@@ -123,12 +124,14 @@ pub enum Flow {
     Stop,
 }
 
-/// Forgets why rows were refused, so that they are sent again.
+/// Forgets why rows were refused, so that they are sent again; of those that were given up, the hub is asked again.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn forgive(tx: &Transaction<'_>) -> Result<usize, StoreError> {
-    let update = "update sync_rows set refused = null where base is not null and refused is not null";
+    quarantine::ask_again(tx)?;
+    let update = "update sync_rows set refused = null where base is not null and refused is not null and not exists (
+        select 1 from sync_quarantine as q where q.tbl = sync_rows.tbl and q.row_id = sync_rows.row_id and q.status <> 'open')";
     Ok(tx.prepare_cached(update)?.execute([])?)
 }
 

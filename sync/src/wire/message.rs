@@ -218,6 +218,24 @@ pub struct PushRow {
     pub dots: DotsText,
     /// The values of the registers written since.
     pub values: Fields,
+    /// What stands instead of values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Box<Instead>>,
+}
+
+/// What an edge says of a row instead of its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// It cannot send them: the row is to be listed as refused, for this reason.
+    Withheld {
+        /// A stable code.
+        code: String,
+        /// In words.
+        reason: String,
+    },
+    /// Somebody gives them up: the hub's row is to supersede them.
+    Discarded,
 }
 
 /// A line of the answer to a push.
