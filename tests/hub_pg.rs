@@ -4,6 +4,8 @@
 mod constraints;
 #[path = "hub/file.rs"]
 mod file;
+#[path = "hub/poison.rs"]
+mod poison;
 #[path = "hub/quarantine.rs"]
 mod quarantine;
 #[path = "hub/site.rs"]

@@ -8,6 +8,7 @@ use std::error::Error as _;
 use super::batch::{REASON_CHARACTERS_MAX, Refusal};
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
+use crate::merge::value::{Value, Values};
 
 /// What a failed write means for its row.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl Failure {
 }
 
 /// The failure of one row out of the statement's error, or the error when it is none of the row's.
-pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError> {
+pub(super) fn of(table: &Table, values: &Values, error: StoreError) -> Result<Failure, StoreError> {
     let refused = |code, reason: String| Ok(Failure::Refused(Refusal { code, reason }));
     match &error {
         StoreError::Contention(_) => Ok(Failure::Busy),
@@ -39,7 +40,7 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
                 Ok(Failure::Refused(kept_out(table)))
             }
             ConstraintKind::Unique if constraint.contains("serial_number") => {
-                refused("serial_number_taken", "another device of the tenant has this serial number".to_owned())
+                refused("serial_number_taken", serial_number_taken(values))
             }
             ConstraintKind::NotNull => refused("missing_value", format!("{}.{constraint} is missing", table.name)),
             ConstraintKind::Unique => refused("not_unique", rule(constraint)),
@@ -54,8 +55,20 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
 
 /// A reference to a row that is not there, or not of the tenant.
 pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
-    let reason = format!("{}.{column} refers to nothing that is known in this tenant", table.name);
+    let what = match column {
+        "user_id" => "assignee",
+        "reference" => "reference",
+        column => column.strip_suffix("_id").unwrap_or(column),
+    };
+    let reason = format!("its {what} is not known at headquarters, or is not this tenant's ({}.{column})", table.name);
     Refusal { code: "missing_reference", reason }
+}
+
+fn serial_number_taken(values: &Values) -> String {
+    match values.get("serial_number") {
+        Some(Value::Text(number)) => format!("another device already has the serial number {number:?}"),
+        _ => "another device already has its serial number".to_owned(),
+    }
 }
 
 /// A write that a trigger of the central database swallowed, or a new row whose id another row has.
