@@ -5,7 +5,7 @@ use sync::pg::dump;
 use tests::dumps::differences;
 
 use super::file::File;
-use super::site::{ACME, ANN, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, WAREHOUSE, id};
+use super::site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, WAREHOUSE, id};
 
 /// What becomes of a row that is written at an edge.
 #[derive(Clone, Copy, Debug)]
@@ -469,7 +469,10 @@ async fn world() -> (Centre, File, File) {
             "insert into devices (id, site_id, name, type, serial_number) values ('{}', '{HEADQUARTERS}', 'holder', 'sensor', 'TAKEN');
              insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', 'stays');
              create function other_application() returns trigger language plpgsql as $$ begin
-               if tg_op = 'DELETE' then raise exception 'work is never deleted'; end if;
+               if tg_op = 'DELETE' then
+                 if old.title = 'stays' then raise exception 'work is never deleted'; end if;
+                 return old;
+               end if;
                if new.title = 'forbidden word' then raise exception 'no such word here'; end if;
                if new.title = 'secret' then raise exception 'not for you' using errcode = 'insufficient_privilege'; end if;
                if new.title = 'swallowed' and current_setting('sync.applying', true) = 'on' then return null; end if;
@@ -586,6 +589,52 @@ async fn poison_written_at_the_centre_stops_nothing_else() {
     assert_eq!((left.value(sound), right.value(sound)), (KINDS.len().to_string(), KINDS.len().to_string()));
     assert_equal(&centre, &mut [&mut left, &mut right]).await;
     assert_eq!((left.codes(), right.codes()), (vec![], vec![]));
+}
+
+/// What a person writes through the edge's own programs.
+fn as_person(person: uuid::Uuid, script: &str) -> String {
+    format!("begin; update sync_self set actor = '{person}'; {script}; update sync_self set actor = null; commit;")
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_after_their_access_ended_is_kept_for_others_to_decide() {
+    for end in ["update user_tenant_associations set status = 'suspended'", "delete from user_tenant_associations"] {
+        let (centre, mut left, mut right) = world().await;
+        let task = |number: u128, title: &str| insert(number, "tasks.title", &format!("'{title}'"));
+        right.exchange().await;
+        left.sql(&as_person(BOB, &task(100, "before")));
+        left.sql(&as_person(BOB, &task(101, "by bob")));
+        left.exchange().await;
+        left.sql(&as_person(BOB, &format!("update tasks set priority = 'high' where id = '{}'", id(101))));
+        centre.execute(&format!("{end} where user_id = '{BOB}'; select pg_sleep(0.01)")).await;
+        left.sql(&as_person(BOB, &task(102, "after")));
+        left.sql(&as_person(BOB, &format!("delete from tasks where id = '{}'", id(100))));
+        left.sql(&as_person(ANN, &task(103, "anns")));
+        left.sql(&task(104, "nobodys"));
+        left.push().await;
+        let revoked = "person_revoked".to_owned();
+        assert_eq!(left.codes(), [(id(100), revoked.clone()), (id(102), revoked)], "{end}");
+        let reason = left.refused().remove(0).reason;
+        assert!(reason.starts_with("the access of bob@acme had ended when this was written (at 20"), "{reason}");
+        let titles = "select string_agg(title || '-' || priority, ' ' order by id) from tasks where title <> 'stays'";
+        assert_eq!(centre.value(titles).await, "before-medium by bob-high anns-medium nobodys-medium");
+        left.exchange().await;
+        right.exchange().await;
+        assert_equal(&centre, &mut [&mut left, &mut right]).await;
+
+        // Somebody who is let in again is believed again.
+        centre
+            .execute(&format!(
+                "insert into user_tenant_associations (user_id, tenant_id, role) values ('{BOB}', '{ACME}', 'member')
+                 on conflict (user_id, tenant_id) do update set status = 'active'"
+            ))
+            .await;
+        left.begin_session();
+        left.exchange().await;
+        right.exchange().await;
+        assert_eq!(left.codes(), []);
+        assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    }
 }
 
 #[test]

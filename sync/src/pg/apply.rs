@@ -14,7 +14,7 @@ use super::bisect::Planned;
 use super::candidates::{Candidate, Desk, centre_dot, look};
 use super::edges::{self, Edge};
 use super::error::StoreError;
-use super::{answer, discards, parents, references, refusal, rows, versions};
+use super::{answer, discards, parents, references, refusal, revocations, rows, versions};
 use crate::catalog::Table;
 use crate::merge::conflict::Conflict;
 use crate::merge::ids::{ReplicaId, RowId};
@@ -158,7 +158,8 @@ async fn plan(
             PushPlan::Refused(forgery) => return Ok(Err(candidate.forged(forgery))),
         }
     }
-    refuse_foreign(tx, work, candidates, planned).await.map(Ok)
+    let planned = refuse_foreign(tx, work, candidates, planned).await?;
+    revocations::refuse(tx, work, candidates, planned).await.map(Ok)
 }
 
 pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {

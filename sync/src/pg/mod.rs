@@ -24,6 +24,7 @@ mod parents;
 pub mod quarantine;
 mod references;
 mod refusal;
+mod revocations;
 pub mod rows;
 pub mod schema;
 pub mod seed;
