@@ -11,6 +11,9 @@ create table sync_hub_rows (
   primary key (tbl, row_id)
 ) strict, without rowid;
 
+-- The rows that stand in the way of a refused one, as JSON [[tbl, row_id], ...]: when one of them changes it is tried again.
+alter table sync_quarantine add column blockers text;
+
 -- Rows that were refused before this table was, and that the hub never had.
 insert into sync_hub_rows (tbl, row_id, vv)
 select r.tbl, r.row_id, '{}' from sync_rows as r

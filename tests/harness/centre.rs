@@ -251,6 +251,7 @@ impl Centre {
                 code: None,
                 reason: None,
                 hub: None,
+                blocker: None,
             };
             let poison = |value: &Value| matches!(value, Value::Text(text) if text.starts_with("poison"));
             if random() % 1000 < temper.busy_of_1000 {

@@ -6,7 +6,7 @@ use sync::pg::quarantine::Decision;
 use uuid::Uuid;
 
 use super::file::File;
-use super::site::{ACME, Centre, HEADQUARTERS, WAREHOUSE, id};
+use super::site::{ACME, Centre, EVE, HEADQUARTERS, WAREHOUSE, id};
 
 /// A hub and the files of two sites, one device `TAKEN` at the centre.
 async fn world() -> (Centre, File, File) {
@@ -284,4 +284,83 @@ async fn an_entry_dies_when_the_rows_version_covers_it_and_an_older_payload_neve
     centre.execute(&cover(&seq)).await;
     ledger::close_covered(&centre.sql, ACME, &[7], &[id(91)]).await.unwrap();
     assert_eq!(entries(&centre, id(91)).await, "superseded");
+}
+
+#[tokio::test]
+async fn a_refused_row_is_tried_again_as_soon_as_what_is_in_its_way_changes() {
+    let (centre, mut left, mut right) = world().await;
+    let (site, stranger) = (id(70), id(71));
+    let with = |row: Uuid, column: &str, value: Uuid| {
+        format!("insert into tasks (id, tenant_id, title, {column}) values ('{row}', '{ACME}', 'waits', '{value}');")
+    };
+    left.sql(
+        &(device(id(80), "TAKEN")
+            + &with(id(81), "device_id", id(80))
+            + &with(id(82), "site_id", site)
+            + &with(id(83), "user_id", stranger)
+            + &with(id(84), "user_id", EVE)),
+    );
+    left.push().await;
+    assert_eq!(left.codes().len(), 5);
+    let waits = left.refused().into_iter().find(|entry| entry.row.0 == id(81)).unwrap().reason;
+    assert!(waits.starts_with("it waits for a row that is refused itself: its device"), "{waits}");
+    // No session begins, and nobody writes here: what is pulled is enough.
+    left.pull().await;
+    left.push().await;
+    assert_eq!(left.codes().len(), 5, "nothing has changed");
+    assert!(left.batch().is_none());
+    let steps: [(String, &[u128]); 5] = [
+        (format!("update devices set name = 'other' where id = '{}'", id(90)), &[80, 81, 82, 83, 84]),
+        (format!("insert into sites (id, tenant_id, name) values ('{site}', '{ACME}', 'Late')"), &[80, 81, 83, 84]),
+        (
+            format!(
+                "insert into users (id, email) values ('{stranger}', 'new@acme');
+                 insert into user_tenant_associations (user_id, tenant_id, role) values ('{stranger}', '{ACME}', 'member')"
+            ),
+            &[80, 81, 84],
+        ),
+        (
+            format!("insert into user_tenant_associations (user_id, tenant_id, role) values ('{EVE}', '{ACME}', 'member')"),
+            &[80, 81],
+        ),
+        (format!("update devices set serial_number = 'FREED' where id = '{}'", id(90)), &[]),
+    ];
+    for (step, still) in steps {
+        centre.execute(&step).await;
+        left.pull().await;
+        left.push().await;
+        let refused: Vec<Uuid> = left.codes().into_iter().map(|(row, _)| row).collect();
+        let still: Vec<Uuid> = still.iter().map(|number| id(*number)).collect();
+        assert_eq!(refused, still, "{step}");
+    }
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_refused_row_is_tried_again_when_it_changes_at_the_centre_and_what_waits_for_it_follows() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&device(id(91), "MINE"));
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    left.sql(&format!(
+        "update devices set serial_number = 'TAKEN' where id = '{}'; {} {}",
+        id(91),
+        device(id(80), "TAKEN"),
+        task(id(81), "x")
+            .replace("title) values", "device_id, title) values")
+            .replace(", 'x')", &format!(", '{}', 'x')", id(80)))
+    ));
+    left.push().await;
+    assert_eq!(left.codes().len(), 3);
+    // Somebody at the centre writes the number later: theirs wins, and what is left of the edit is taken.
+    centre
+        .execute(&format!("select pg_sleep(0.01); update devices set serial_number = 'NEW' where id = '{}'", id(91)))
+        .await;
+    left.pull().await;
+    left.push().await;
+    assert_eq!(left.codes().len(), 2);
+    // A local edit of the device is enough for its task.
+    left.sql(&format!("update devices set serial_number = 'OWN' where id = '{}'", id(80)));
+    left.push().await;
+    assert_eq!(left.codes(), []);
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
 }

@@ -12,14 +12,15 @@ use super::candidates::Candidate;
 use super::error::StoreError;
 use super::ledger::{self, Refused};
 use super::refusal::Failure;
-use super::{feed, rows, versions};
+use super::{feed, references, refusal, rows, versions};
 use crate::catalog::{self, Direction};
 use crate::merge::clock::Hlc;
 use crate::merge::conflict::Conflict;
 use crate::merge::ids::RowId;
 use crate::merge::plan::{Clamp, clamp_conflict};
+use crate::merge::value::Value;
 use crate::merge::vector::Vector;
-use crate::wire::message::{Audit, Fence, Outcome, PullRow, Pushed, PushedLine, RowAnswer};
+use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
 use crate::wire::stream::Writer;
 use crate::wire::version::VectorText;
 
@@ -54,7 +55,31 @@ pub(super) async fn settle(
     let (tables, ids): (Vec<i16>, Vec<Uuid>) = taken.map(|one| (versions::number(one.table.id), one.id.0)).unzip();
     ledger::close(tx, work.edge.id, &tables, &ids, "superseded").await?;
     ledger::close_covered(tx, work.edge.tenant, &tables, &ids).await?;
+    blockers(tx, work).await?;
     hub_rows(tx, work).await
+}
+
+/// Finds the devices that have the serial numbers that others were refused for, so that their sites can tell when that
+/// is worth another try.
+async fn blockers(tx: &Transaction<'_>, work: &mut Work<'_>) -> Result<(), StoreError> {
+    let mut refused = Vec::new();
+    for (index, fate) in &work.fates {
+        let (Fate::Refused(refusal), Some(incoming)) = (fate, work.batch.rows.get(*index)) else { continue };
+        let Ok((_, push)) = &incoming.parsed else { continue };
+        if let (refusal::SERIAL_NUMBER_TAKEN, Some(Value::Text(number))) =
+            (refusal.code, push.values.get("serial_number"))
+        {
+            refused.push((*index, number.clone()));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<&str> = refused.iter().map(|(_, number)| number.as_str()).collect();
+    let holders = references::holders(tx, work.edge.tenant, &numbers).await?;
+    let held = refused.iter().filter_map(|(index, number)| Some((*index, *holders.get(number)?)));
+    work.blockers.extend(held);
+    Ok(())
 }
 
 /// Reads what is stored of the refused rows: a site shows it in the place of what was refused. Rows that would make the
@@ -200,7 +225,9 @@ pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment)
     let lines = work.batch.rows.iter().enumerate().map(|(index, incoming)| {
         let fate = work.fates.get(&index).unwrap_or(&Fate::Busy);
         let clamps = clamps.get(&index).copied().unwrap_or_default();
-        PushedLine::Row(row_answer(incoming, fate, clamps, work.hub_rows.get(&index)))
+        let answer = row_answer(incoming, fate, clamps);
+        let hub = work.hub_rows.get(&index).cloned().map(Box::new);
+        PushedLine::Row(RowAnswer { hub, blocker: work.blockers.get(&index).copied(), ..answer })
     });
     let end = PushedLine::End(work.batch.rows.len() as u64);
     for line in std::iter::once(head).chain(lines).chain(std::iter::once(end)) {
@@ -210,7 +237,7 @@ pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], moment: &Moment)
     writer.finish().unwrap_or_default()
 }
 
-fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp], hub: Option<&PullRow>) -> RowAnswer {
+fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
     let (outcome, vv, refusal) = match fate {
         Fate::Taken(vv, true) => (Outcome::Accepted, vv.clone(), None),
         Fate::Taken(vv, false) => (Outcome::Merged, vv.clone(), None),
@@ -228,6 +255,7 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp], hub: Option<&P
         clamps: clamps.collect(),
         code: refusal.map(|refusal| refusal.code.to_owned()),
         reason: refusal.map(|refusal| refusal.reason.clone()),
-        hub: hub.cloned().map(Box::new),
+        hub: None,
+        blocker: None,
     }
 }

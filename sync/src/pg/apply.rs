@@ -66,8 +66,16 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     begin_apply(&tx).await?;
     let own = edges::replicas(&tx, edge.id).await?;
     let centre = versions::centre(&tx).await?;
-    let (fates, hub_rows) = (BTreeMap::new(), BTreeMap::new());
-    let mut work = Work { edge: &edge, own, centre, batch, now_ms: moment.unix_ms, fates, hub_rows };
+    let mut work = Work {
+        edge: &edge,
+        own,
+        centre,
+        batch,
+        now_ms: moment.unix_ms,
+        fates: BTreeMap::new(),
+        hub_rows: BTreeMap::new(),
+        blockers: BTreeMap::new(),
+    };
     let candidates = look(&tx, &mut work).await?;
     let planned = match plan(&tx, &mut work, &candidates).await? {
         Ok(planned) => planned,
@@ -115,6 +123,8 @@ pub(super) struct Work<'a> {
     pub(super) fates: BTreeMap<usize, Fate>,
     /// By place in the batch: what is stored of the refused rows.
     pub(super) hub_rows: BTreeMap<usize, PullRow>,
+    /// By place in the batch: the row that stands in the way of a refused one.
+    pub(super) blockers: BTreeMap<usize, Uuid>,
 }
 
 impl Work<'_> {

@@ -10,6 +10,9 @@ use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
 use crate::merge::value::{Value, Values};
 
+/// The code of a device whose serial number another one has.
+pub(super) const SERIAL_NUMBER_TAKEN: &str = "serial_number_taken";
+
 /// What a failed write means for its row.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
@@ -40,7 +43,7 @@ pub(super) fn of(table: &Table, values: &Values, error: StoreError) -> Result<Fa
                 Ok(Failure::Refused(kept_out(table)))
             }
             ConstraintKind::Unique if constraint.contains("serial_number") => {
-                refused("serial_number_taken", serial_number_taken(values))
+                refused(SERIAL_NUMBER_TAKEN, serial_number_taken(values))
             }
             ConstraintKind::NotNull => refused("missing_value", format!("{}.{constraint} is missing", table.name)),
             ConstraintKind::Unique => refused("not_unique", rule(constraint)),

@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod apply;
 pub mod audit;
+mod blockers;
 pub mod capture;
 pub mod changes;
 pub mod collisions;

@@ -4,10 +4,11 @@
 //! more. Invariants: nothing above the batch's highest seq is acknowledged; a write made since the batch was put
 //! together goes on waiting, whatever the answer says of its row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::blockers;
 use super::error::StoreError;
 use super::evictions;
 use super::hub_rows;
@@ -68,6 +69,7 @@ fn take(
     let key = |table: &str, id| (table.to_owned(), id);
     let answers: BTreeMap<_, _> = answer.rows.iter().map(|row| (key(&row.table, row.id), row)).collect();
     let (mut busy, mut settled) = (false, 0);
+    let mut taken = BTreeSet::new();
     for row in &sent.rows {
         let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
         match answer.outcome {
@@ -76,7 +78,10 @@ fn take(
                 settled += 1;
                 given_up(tx, row, answer, now_ms)?;
             }
-            Outcome::Accepted | Outcome::Merged => settled += u64::from(accept(tx, &this, in_flight, row, answer)?),
+            Outcome::Accepted | Outcome::Merged => {
+                settled += u64::from(accept(tx, &this, in_flight, row, answer)?);
+                taken.extend(catalog::by_name(&row.table).map(|table| Key { table: table.id, id: RowId(row.id) }));
+            }
             Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
     }
@@ -91,6 +96,7 @@ fn take(
     for audit in &sent.audits {
         ledger::audit_sent(tx, audit.id)?;
     }
+    blockers::retry(tx, &taken)?;
     self_state::set_fence(tx, &answer.head.fence)?;
     self_state::heard(tx, now_ms, answer.head.unix_ms)?;
     outbox::delete(tx)?;
@@ -182,12 +188,20 @@ fn refuse(
         _ => ("refused", "the hub gave no reason"),
     };
     let code = answer.code.clone().unwrap_or_else(|| default_code.to_owned());
-    let reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
+    let mut reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
+    let mut blockers: Vec<Key> = answer.blocker.map(|id| Key { table: table.id, id: RowId(id) }).into_iter().collect();
+    if code == "missing_reference" {
+        blockers.extend(blockers::referred(tx, table, id)?);
+        if blockers::any_refused(tx, &blockers)? {
+            reason = format!("it waits for a row that is refused itself: {reason}");
+        }
+    }
     tracked.refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq });
     versions::save(tx, table, id, &tracked)?;
     let unreadable = |source| StoreError::Text { what: "a refused row", source };
     let payload = serde_json::to_string(sent).map_err(unreadable)?;
     ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    blockers::save(tx, Key { table: table.id, id }, &blockers)?;
     hub_rows::save(tx, table.id, id, answer.hub.as_deref())?;
     // What was refused is kept with its reason, which is all that is left of a row that belongs elsewhere now.
     if evictions::is_due(tx, table, id)? {
@@ -245,6 +259,7 @@ mod tests {
             code: None,
             reason: None,
             hub: None,
+            blocker: None,
         };
         let head = Pushed { id: in_flight.batch, fence: Fence::default(), unix_ms: 0 };
         acknowledge(&mut connection, &PushAnswer { head, rows: vec![row] }, 0).unwrap();

@@ -168,6 +168,7 @@ mod tests {
             code: None,
             reason: None,
             hub: None,
+            blocker: None,
         })
     }
 

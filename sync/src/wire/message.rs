@@ -286,6 +286,9 @@ pub struct RowAnswer {
     /// The hub's row, dead or alive, for a refusal; absent when it has none, or has no form in which it could be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<Box<PullRow>>,
+    /// The row of the same table that stands in its way, if the hub knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocker: Option<Uuid>,
 }
 
 /// What the hub did with a pushed row.
