@@ -4,6 +4,12 @@
 mod collection;
 #[path = "hub/constraints.rs"]
 mod constraints;
+#[path = "hub/file.rs"]
+mod file;
+#[path = "hub/poison.rs"]
+mod poison;
+#[path = "hub/quarantine.rs"]
+mod quarantine;
 #[path = "hub/site.rs"]
 mod site;
 

@@ -4,7 +4,7 @@ use sync::merge::clock::Hlc;
 use sync::merge::conflict::Kind;
 use sync::merge::ids::ReplicaId;
 use sync::merge::plan::{
-    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_late, plan_pull, restamp,
+    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_late, plan_pull, restamp,
 };
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
@@ -412,4 +412,116 @@ fn row_whose_own_edit_lost_locally_still_pushes_its_vector() {
     assert!(exact);
     assert_eq!(row, a.row);
     assert_eq!(conflicts, []);
+}
+
+// Rule 28: a discard is a write of the hub that absorbs the refused writes.
+
+/// The hub's row after it has discarded what the edge holds; the hub's clock stands at 50.
+fn discarded(hub: Option<&Row>, edge: &Actor, base: &Vector) -> Row {
+    let hlc = hub.map(|row| row.version.hlc()).unwrap_or_default().max(edge.row.version.hlc()).tick(50);
+    let dot = sync::merge::clock::Dot { hlc, ..dot(1, 100, 0) };
+    plan_discard(hub, &push_of(edge, base), &[edge.id], dot).expect("the hub lacks these writes")
+}
+
+#[test]
+fn discard_gives_the_edge_the_hubs_row_and_is_done_once() {
+    let history = &mut History::default();
+    let [hub, edge, ..] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    let edits: [fn(&mut History, &mut Actor); 4] = [
+        |history, edge| set_title(history, edge, YEAR_2099_MS, "refused"),
+        |history, edge| history.delete(edge, 20),
+        |history, edge| history.update(edge, 20, &[("metadata.k", Some(text("refused")))]),
+        |history, edge| history.insert(edge, 20, values(&[("title", "another row of the same id")])),
+    ];
+    for edit in edits {
+        let mut edge = edge.clone();
+        edit(history, &mut edge);
+        let row = discarded(Some(&hub.row), &edge, &base);
+        assert_eq!(row.values, hub.row.values);
+        assert!(row.version.is_alive());
+        assert_eq!(plan_pull(TASKS, ROW, Some(&edge.row), &row, &[]), PullPlan::Replace);
+        assert_eq!(plan_pull(TASKS, ROW, Some(&hub.row), &row, &[]), PullPlan::Replace);
+        assert_eq!(plan_discard(Some(&row), &push_of(&edge, &base), &[edge.id], dot(1, 101, 60)), None);
+        assert_eq!(
+            hub_plans(Some(&row), &push_of(&edge, &base), &[2]),
+            PushPlan::Known,
+            "a late repeat brings nothing"
+        );
+    }
+}
+
+#[test]
+fn discard_of_a_row_that_the_hub_never_had_is_a_delete() {
+    let history = &mut History::default();
+    let mut edge = Actor::new(2);
+    history.insert(&mut edge, 20, values(&[("title", "refused"), ("priority", "low")]));
+    let row = discarded(None, &edge, &Vector::default());
+    assert!(!row.version.is_alive());
+    assert_eq!(plan_pull(TASKS, ROW, Some(&edge.row), &row, &[]), PullPlan::Replace);
+
+    // An edit that was made meanwhile brings it back whole.
+    set_title(history, &mut edge, 60, "better");
+    let PushPlan::Store { row: stored, .. } = hub_plans(Some(&row), &push_of(&edge, &Vector::default()), &[2]) else {
+        panic!("the edit is lost")
+    };
+    assert!(stored.version.is_alive());
+    assert_eq!(stored.values, values(&[("title", "better"), ("priority", "low")]));
+    let PullPlan::Merge { row: merged, .. } = plan_pull(TASKS, ROW, Some(&edge.row), &row, &[]) else {
+        panic!("the edit is lost")
+    };
+    assert_eq!(merged.values, stored.values);
+}
+
+#[test]
+fn discarded_values_do_not_return_beside_a_later_edit_of_another_column() {
+    let history = &mut History::default();
+    let [hub, mut edge, mut other, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    set_title(history, &mut edge, 900, "refused");
+    let row = discarded(Some(&hub.row), &edge, &base);
+    history.update(&mut edge, 950, &[("priority", Some(text("high")))]);
+    let expected = values(&[("title", "new"), ("priority", "high"), ("updated_at", "10")]);
+
+    let PullPlan::Merge { row: merged, conflicts } = plan_pull(TASKS, ROW, Some(&edge.row), &row, &[]) else {
+        panic!("an edit was overwritten")
+    };
+    assert_eq!((merged.values, conflicts), (expected.clone(), vec![]));
+    let PushPlan::Store { row: stored, conflicts, .. } = hub_plans(Some(&row), &push_of(&edge, &base), &[2]) else {
+        panic!("the edit is lost")
+    };
+    assert_eq!((&stored.values, conflicts), (&expected, vec![]));
+
+    // Another site's edit of another column is no conflict with it either.
+    history.update(&mut other, 30, &[("priority", Some(text("none")))]);
+    let PushPlan::Store { conflicts, .. } = hub_plans(Some(&row), &push_of(&other, &base), &[3]) else {
+        panic!("the edit is lost")
+    };
+    assert_eq!(conflicts, []);
+}
+
+#[test]
+fn discard_of_an_edit_of_a_deleted_row_leaves_it_deleted() {
+    let history = &mut History::default();
+    let [mut hub, mut edge, ..] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    history.delete(&mut hub, 15);
+    set_title(history, &mut edge, 20, "refused");
+    let row = discarded(Some(&hub.row), &edge, &base);
+    assert!(!row.version.is_alive());
+    assert_eq!(plan_pull(TASKS, ROW, Some(&edge.row), &row, &[]), PullPlan::Replace);
+    assert_eq!(row.values, hub.row.values);
+}
+
+#[test]
+fn discard_absorbs_no_writes_of_others() {
+    let history = &mut History::default();
+    let [hub, mut edge, mut other, _] = four_that_know_one_task(history);
+    set_title(history, &mut other, 20, "unknown to the hub");
+    sees(&mut edge, &other);
+    set_title(history, &mut edge, 30, "refused");
+    let row = discarded(Some(&hub.row), &edge, &hub.row.version.vv);
+    assert_eq!(row.version.vv, vector(&[(1, 100), (2, 1)]));
+    let plan = hub_plans(Some(&row), &push_of(&other, &hub.row.version.vv), &[3]);
+    assert!(matches!(plan, PushPlan::Store { .. }), "{plan:?}");
 }

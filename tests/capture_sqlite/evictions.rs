@@ -50,6 +50,8 @@ fn hear(mirror: &Mirror, batch: &outbox::InFlight, outcome: Outcome) {
         clamps: Vec::new(),
         code: (outcome == Outcome::Quarantined).then(|| "missing_reference".to_owned()),
         reason: None,
+        hub: None,
+        blocker: None,
     };
     let rows = read_push(&batch.body).unwrap().rows.iter().map(answer).collect();
     let head = Pushed { id: batch.batch, fence: Fence::default(), unix_ms: NOW_MS };

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use sync::catalog::by_name;
 use sync::merge::clock::Dot;
 use sync::merge::ids::{ReplicaId, RowId};
-use sync::sqlite::{self, apply, outbox, receipts, rows, versions};
+use sync::sqlite::ledger::{self, Refused, Way};
+use sync::sqlite::versions::{self, Refusal, Tracked};
+use sync::sqlite::{self, apply, outbox, receipts, rows};
 use sync::wire::convert::fields;
 use sync::wire::frames::{PulledPage, PushAnswer};
 use sync::wire::message::{Fence, Outcome, Page, PullEnd, PullRow, Pushed, RowAnswer};
@@ -119,6 +121,8 @@ fn at_hq_since_is_when_the_hub_answered_by_its_own_clock() {
         clamps: Vec::new(),
         code: None,
         reason: None,
+        hub: None,
+        blocker: None,
     };
     let head = Pushed { id: batch, fence: Fence::default(), unix_ms: hub_ms };
     receipts::acknowledge(&mut connection, &PushAnswer { head, rows: vec![row] }, 2_000).unwrap();
@@ -184,24 +188,36 @@ fn a_value_that_cannot_be_read_is_told_and_not_a_failure() {
 
 #[test]
 fn refused_rows_are_listed_and_discarded_with_or_without_a_running_edge() {
-    let entry = "5fbb3f4c-3d09-5c5e-8d5e-000000000001";
     for beside in [true, false] {
         let this = Desk::new();
         assert_eq!(this.says(&["quarantine", "list"]), "nothing was refused\n");
         assert_eq!(this.says(&["quarantine", "list", "--json"]), "");
-        this.sql(&format!(
-            "insert into sync_quarantine (id, tbl, row_id, code, reason, payload, created_at)
-             values ('{entry}', 8, '{TASK_HERE}', 'rule', 'against the rule', '{{}}', '2026-01-01T00:00:00.000000Z')"
-        ));
+        refuse(&this);
         let running = beside.then(|| Running::serve(Path::new(&this.data), &this.scratch));
         let listed: Value = serde_json::from_str(&this.says(&["quarantine", "list", "--json"])).unwrap();
+        let entry = listed["id"].as_str().unwrap();
         let expected = json!({"id": entry, "table": "tasks", "row_id": TASK_HERE, "code": "rule",
-            "reason": "against the rule", "at": "2026-01-01T00:00:00.000000Z"});
+            "reason": "against the rule", "at": "1970-01-01T00:00:01.000000Z", "discarded": false});
         assert_eq!(listed, expected);
         says(&this.refuses(&["quarantine", "discard", TASK_HERE]), &["no refused row"]);
-        this.says(&["quarantine", "discard", entry]);
-        says(&this.refuses(&["quarantine", "discard", entry]), &["no refused row"]);
-        assert_eq!(this.says(&["quarantine", "list", "--json"]), "");
+        says(&this.says(&["quarantine", "discard", entry]), &["given up", "headquarters"]);
+        says(&this.says(&["quarantine", "list"]), &[entry, "given up, and listed until headquarters"]);
         drop(running);
     }
+}
+
+/// As when the hub refuses a write of here.
+fn refuse(this: &Desk) {
+    this.sql(&format!("update tasks set title = 'x' where id = '{TASK_HERE}'"));
+    let row = RowId(Uuid::try_parse(TASK_HERE).unwrap());
+    let table = by_name("tasks").unwrap();
+    let mut store = sqlite::open(&Path::new(&this.data).join("edge.db")).unwrap();
+    let tx = store.begin().unwrap();
+    let (code, reason) = ("rule".to_owned(), "against the rule".to_owned());
+    let tracked = versions::load(&tx, table, row).unwrap().unwrap();
+    let refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq: 1 });
+    versions::save(&tx, table, row, &Tracked { refused, ..tracked }).unwrap();
+    let refused = Refused { way: Way::Up, table: table.id, row, code, reason, payload: "{}".to_owned() };
+    ledger::refuse(&tx, &refused, 1_000).unwrap();
+    tx.commit().unwrap();
 }

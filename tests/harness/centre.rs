@@ -257,6 +257,8 @@ impl Centre {
                 clamps: Vec::new(),
                 code: None,
                 reason: None,
+                hub: None,
+                blocker: None,
             };
             let poison = |value: &Value| matches!(value, Value::Text(text) if text.starts_with("poison"));
             if random() % 1000 < temper.busy_of_1000 {
@@ -267,6 +269,8 @@ impl Centre {
                 answer.outcome = Outcome::Quarantined;
                 answer.code = Some("poison".to_owned());
                 answer.reason = Some("the simulation refuses it".to_owned());
+                let stored = self.rows.get(&(table.id, RowId(sent.id)));
+                answer.hub = stored.map(|stored| Box::new(pull_row(&(table.id, RowId(sent.id)), &stored.row)));
                 answers.push(answer);
                 continue;
             }

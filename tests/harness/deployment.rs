@@ -101,6 +101,10 @@ impl Deployment {
         for place in places {
             world.add_edge(*place).await;
         }
+        // A test that cuts a link begins with people and rows on both sides of it.
+        for edge in &world.edges {
+            edge.until_status("its first window is complete", |status| status["in_sync"] == true).await;
+        }
         world
     }
 

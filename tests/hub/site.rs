@@ -13,8 +13,7 @@ use sync::merge::plan::{Clamp, PullPlan, plan_pull, restamp, unacknowledged};
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
-use sync::pg::edges;
-use sync::pg::schema;
+use sync::pg::{edges, quarantine, schema};
 use sync::wire::message::*;
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
@@ -133,6 +132,13 @@ impl Centre {
         let rows = self.sql.query(&format!("select ({query})::text"), &[]).await;
         let rows = rows.unwrap_or_else(|error| panic!("{query}: {error:?}"));
         rows.first().and_then(|row| row.get::<_, Option<String>>(0)).unwrap_or_else(|| "-".to_owned())
+    }
+
+    /// Discards the open entry of a row.
+    pub(crate) async fn discard(&mut self, row: Uuid) -> quarantine::Decision {
+        let newest = format!("select id from sync.quarantine where row_id = '{row}' order by created_at desc limit 1");
+        let entry = self.value(&newest).await.parse().unwrap();
+        quarantine::discard(&mut self.sql, entry, hub::clock::unix_ms()).await.unwrap()
     }
 
     pub(crate) async fn dump(&self, tenant: Uuid) -> Vec<String> {
@@ -280,6 +286,7 @@ impl Site {
                 base: VectorText(base.clone()),
                 dots: DotsText(local.row.version.dots.clone()),
                 values: convert::fields(table, &values),
+                instead: None,
             });
         }
         self.batch_of(hub::clock::id(), rows)

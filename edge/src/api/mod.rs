@@ -42,7 +42,7 @@ mod resource;
 pub mod row;
 mod sessions;
 mod sites;
-mod sync;
+pub(crate) mod sync;
 mod tasks;
 pub mod visitor;
 

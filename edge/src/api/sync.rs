@@ -28,7 +28,7 @@ pub(super) const EXCHANGE_MS_MAX: u64 = 30_000;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Refused)]
 /// A row that was refused, here or at headquarters.
-pub(super) struct QuarantineJson {
+pub(crate) struct QuarantineJson {
     id: Uuid,
     #[schema(example = "devices")]
     table: &'static str,
@@ -41,6 +41,8 @@ pub(super) struct QuarantineJson {
     /// Since when.
     #[schema(format = DateTime)]
     at: String,
+    /// Whether it was given up: it stays listed until headquarters' row has come in its place.
+    discarded: bool,
 }
 
 pub(super) async fn status(State(server): State<Server>, _: Visitor) -> Result<Response, Error> {
@@ -73,8 +75,9 @@ pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(i
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn json(entry: Quarantined) -> QuarantineJson {
-    let Quarantined { id, table, row, code, reason, created_at: at } = entry;
+/// A refused row as a program reads it.
+pub(crate) fn json(entry: Quarantined) -> QuarantineJson {
+    let Quarantined { id, table, row, code, reason, created_at: at, discarded } = entry;
     let table = catalog::by_id(table).map_or("unknown", |table| table.name);
-    QuarantineJson { id, table, row_id: row.0, code, reason, at }
+    QuarantineJson { id, table, row_id: row.0, code, reason, at, discarded }
 }

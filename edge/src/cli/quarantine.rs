@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use sync::catalog;
 use sync::sqlite::open_reader;
 use uuid::Uuid;
@@ -11,7 +10,7 @@ use super::error::CliError;
 use super::{Options, answers, print, runtime};
 use crate::control::Request;
 use crate::data_dir::DataDir;
-use crate::quarantine;
+use crate::{api, quarantine};
 
 /// Shows the rows that were refused, here or at HQ, and takes them off the list.
 #[derive(Debug, clap::Args)]
@@ -32,22 +31,12 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Takes an entry off the list; the row stays as it is
+    /// Gives up what was written here to a refused row: what headquarters has takes its place
     #[command(after_help = "Example:\n  edge quarantine discard 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11")]
     Discard {
         /// The entry's id
         id: Uuid,
     },
-}
-
-#[derive(Serialize)]
-struct EntryJson<'a> {
-    id: Uuid,
-    table: &'a str,
-    row_id: Uuid,
-    code: &'a str,
-    reason: &'a str,
-    at: &'a str,
 }
 
 /// Runs the command.
@@ -57,7 +46,7 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
         Action::List { json } => list(&DataDir::new(&config.data), json),
         Action::Discard { id } => {
             runtime()?.block_on(answers::ask(config, Request::DiscardRefused(id), |_| {}))?;
-            print::text("discarded\n")
+            print::text("given up: what headquarters has takes its place at the next exchange\n")
         }
     }
 }
@@ -68,17 +57,20 @@ fn list(data: &DataDir, json: bool) -> Result<(), CliError> {
     }
     let entries = quarantine::list(&open_reader(&data.database())?)?;
     let mut page = String::new();
-    for entry in &entries {
-        let table = catalog::by_id(entry.table).map_or("unknown", |table| table.name);
-        let (code, reason, at) = (entry.code.as_str(), entry.reason.as_str(), entry.created_at.as_str());
+    let none = entries.is_empty();
+    for entry in entries {
         if json {
-            print::json(&EntryJson { id: entry.id, table, row_id: entry.row.0, code, reason, at })?;
-        } else {
-            // Writing to a string cannot fail.
-            let _ = writeln!(page, "{}  {table} {}\n    {at}  {reason} ({code})", entry.id, entry.row);
+            print::json(&api::sync::json(entry))?;
+            continue;
         }
+        let table = catalog::by_id(entry.table).map_or("unknown", |table| table.name);
+        let given_up =
+            if entry.discarded { "; given up, and listed until headquarters has carried that out" } else { "" };
+        let (id, row, at, reason, code) = (entry.id, entry.row, entry.created_at, entry.reason, entry.code);
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{id}  {table} {row}\n    {at}  {reason} ({code}){given_up}");
     }
-    if !json && entries.is_empty() {
+    if !json && none {
         page.push_str("nothing was refused\n");
     }
     print::text(&page)

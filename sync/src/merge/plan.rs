@@ -191,6 +191,37 @@ fn complete(known: &Row, push: &Push, own: &[ReplicaId]) -> Result<Row, Forgery>
     Ok(row)
 }
 
+/// Plans the discard of a refused push, as a write of the centre at `dot`; `None` when the hub has its writes already.
+///
+/// The hub's vector absorbs the pusher's refused writes, so that its row supersedes them wherever they are. What they
+/// wrote keeps the hub's values under the centre's dot, so that they win nothing either beside a write made since. A row
+/// that the hub does not have is deleted, and keeps the refused values as its last ones: an edit made since may revive it.
+pub fn plan_discard(hub: Option<&Row>, refused: &Push, own: &[ReplicaId], dot: Dot) -> Option<Row> {
+    let none = Row::default();
+    let known = hub.unwrap_or(&none);
+    let absorbed: Vector = refused.version.vv.iter().filter(|(replica, _)| own.contains(replica)).collect();
+    if known.version.vv.includes(&absorbed) {
+        return None;
+    }
+    let lost = |register: &&Register| {
+        let last = refused.version.dots.of(register);
+        last.is_some_and(|last| own.contains(&last.replica) && !known.version.vv.covers(&last))
+    };
+    let lost: Vec<Register> = registers(known, refused).into_iter().filter(lost).cloned().collect();
+    let mut row = known.clone();
+    row.version.vv = row.version.vv.join(&absorbed);
+    row.version.vv.observe(dot.replica, dot.seq);
+    row.version.dots.named.extend(lost.into_iter().map(|register| (register, dot)));
+    if hub.is_none() {
+        row.version.dots = Dots { default: Some(dot), ..Dots::default() };
+        row.values = refused.values.clone();
+    }
+    if !known.version.is_alive() {
+        row.version.delete(dot);
+    }
+    Some(row)
+}
+
 fn registers<'a>(known: &'a Row, push: &'a Push) -> BTreeSet<&'a Register> {
     let ours = known.values.keys().chain(known.version.dots.named.keys());
     ours.chain(push.values.keys()).chain(push.version.dots.named.keys()).collect()

@@ -13,17 +13,22 @@ use super::error::StoreError;
 use super::fences;
 use super::ledger::{self, Refused};
 use super::refusal::Failure;
-use super::versions;
-use crate::catalog;
+use super::{feed, references, rows, versions};
+use crate::catalog::{self, Direction};
 use crate::merge::clock::{Dot, Hlc};
 use crate::merge::conflict::Conflict;
+use crate::merge::ids::RowId;
 use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::rename::unanswered;
+use crate::merge::value::Value;
 use crate::merge::vector::Vector;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
 use crate::wire::refusals;
 use crate::wire::stream::Writer;
 use crate::wire::version::VectorText;
+
+/// Bytes of the hub's own rows that come with the refusals of one push, before compression.
+const HUB_ROWS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Everything that a push leaves beside the rows: fates, conflicts, quarantine, audit records.
 pub(super) async fn settle(
@@ -51,7 +56,72 @@ pub(super) async fn settle(
     ledger::quarantine(tx, work.edge.tenant, &refused).await?;
     let taken = candidates.iter().filter(|one| matches!(work.fates.get(&one.index), Some(Fate::Taken(..))));
     let (tables, ids): (Vec<i16>, Vec<Uuid>) = taken.map(|one| (versions::number(one.table.id), one.id.0)).unzip();
-    ledger::supersede(tx, work.edge.id, &tables, &ids).await
+    ledger::close(tx, work.edge.id, &tables, &ids, "superseded").await?;
+    ledger::close_covered(tx, work.edge.tenant, &tables, &ids).await?;
+    blockers(tx, work).await?;
+    hub_rows(tx, work).await
+}
+
+/// Finds the devices that have the serial numbers that others were refused for, so that their sites can tell when that
+/// is worth another try.
+async fn blockers(tx: &Transaction<'_>, work: &mut Work<'_>) -> Result<(), StoreError> {
+    let mut refused = Vec::new();
+    for (index, fate) in &work.fates {
+        let (Fate::Refused(refusal), Some(incoming)) = (fate, work.batch.rows.get(*index)) else { continue };
+        let Ok((_, push)) = &incoming.parsed else { continue };
+        if let (refusals::SERIAL_NUMBER_TAKEN, Some(Value::Text(number))) =
+            (refusal.code, push.values.get("serial_number"))
+        {
+            refused.push((*index, number.clone()));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<&str> = refused.iter().map(|(_, number)| number.as_str()).collect();
+    let holders = references::holders(tx, work.edge.tenant, &numbers).await?;
+    let held = refused.iter().filter_map(|(index, number)| Some((*index, *holders.get(number)?)));
+    work.blockers.extend(held);
+    Ok(())
+}
+
+/// Reads what is stored of the refused rows: a site shows it in the place of what was refused. Rows that would make the
+/// answer too large are left to the next pull.
+async fn hub_rows(tx: &Transaction<'_>, work: &mut Work<'_>) -> Result<(), StoreError> {
+    let mut bytes = 0;
+    for table in catalog::TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        let is_refused = |index: &usize| matches!(work.fates.get(index), Some(Fate::Refused(_) | Fate::NeedFull));
+        let of_table = work.batch.rows.iter().enumerate().filter(|(_, incoming)| incoming.table == table.name);
+        let refused: Vec<(usize, RowId)> =
+            of_table.filter(|(index, _)| is_refused(index)).map(|(index, incoming)| (index, incoming.id)).collect();
+        if refused.is_empty() {
+            continue;
+        }
+        let ids: Vec<Uuid> = refused.iter().map(|(_, id)| id.0).collect();
+        let mut stored = versions::read(tx, table, work.edge.tenant, &ids).await?;
+        let mut found = rows::read(tx, table, work.edge.tenant, &ids).await?;
+        let mut late = Vec::new();
+        for (index, id) in refused {
+            let stored = stored.remove(&id).and_then(Result::ok).unwrap_or_default();
+            let values = match found.rows.remove(&id) {
+                Some(values) => values,
+                None if stored.version.is_alive() => continue,
+                None => stored.last.clone().unwrap_or_default(),
+            };
+            let row = feed::pull_row(table, id, stored, &values);
+            if row.vv.0.is_empty() && values.is_empty() {
+                continue;
+            }
+            bytes += serde_json::to_string(&row).map_or(0, |text| text.len());
+            if bytes > HUB_ROWS_BYTES_MAX {
+                late.push(id.0);
+                continue;
+            }
+            work.hub_rows.insert(index, row);
+        }
+        versions::touch(tx, work.edge.tenant, table.id, &late).await?;
+    }
+    Ok(())
 }
 
 /// The conflicts of a push with the stamps that their writes have here, and the ids of those that came with others: the
@@ -163,7 +233,10 @@ pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], unix_ms: u64, to
     let head = PushedLine::Batch(Pushed { id: work.batch.id, fence, unix_ms });
     let lines = work.batch.rows.iter().enumerate().map(|(index, incoming)| {
         let fate = work.fates.get(&index).unwrap_or(&Fate::Busy);
-        PushedLine::Row(row_answer(incoming, fate, clamps.get(&index).copied().unwrap_or_default()))
+        let clamps = clamps.get(&index).copied().unwrap_or_default();
+        let answer = row_answer(incoming, fate, clamps);
+        let hub = work.hub_rows.get(&index).cloned().map(Box::new);
+        PushedLine::Row(RowAnswer { hub, blocker: work.blockers.get(&index).copied(), ..answer })
     });
     let end = PushedLine::End(work.batch.rows.len() as u64);
     for line in std::iter::once(head).chain(lines).chain(std::iter::once(end)) {
@@ -191,5 +264,7 @@ fn row_answer(incoming: &Incoming, fate: &Fate, clamps: &[Clamp]) -> RowAnswer {
         clamps: clamps.collect(),
         code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
         reason: refusal.map(|refusal| refusal.reason.clone()),
+        hub: None,
+        blocker: None,
     }
 }

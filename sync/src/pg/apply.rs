@@ -11,17 +11,18 @@ use uuid::Uuid;
 
 use super::batch::{Batch, Refusal};
 use super::bisect::Planned;
-use super::candidates::{Candidate, centre_dot, look};
+use super::candidates::{Candidate, Desk, centre_dot, look};
 use super::edges::{self, Edge};
 use super::error::StoreError;
-use super::{accepted, answer, feed, fences, parents, references, refusal, rows, versions};
+use super::{accepted, answer, discards, feed, fences, parents, references, refusal, revocations, rows, versions};
+use crate::catalog::Table;
 use crate::merge::conflict::Conflict;
-use crate::merge::ids::ReplicaId;
+use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Forgery, PushPlan, plan_push};
 use crate::merge::value::{Value, Values};
 use crate::merge::vector::Vector;
 use crate::merge::version::{Row, Version};
-use crate::wire::message::Fence;
+use crate::wire::message::{Fence, PullRow};
 
 /// How long a push waits for a lock, in milliseconds: shorter than PostgreSQL's `deadlock_timeout` of a second, so
 /// that it is always the push that gives way.
@@ -65,13 +66,23 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     begin_apply(&tx).await?;
     let own = edges::replicas(&tx, edge.id).await?;
     let centre = versions::centre(&tx).await?;
-    let mut work = Work { edge: &edge, own, centre, batch, now_ms: moment.unix_ms, fates: BTreeMap::new() };
+    let mut work = Work {
+        edge: &edge,
+        own,
+        centre,
+        batch,
+        now_ms: moment.unix_ms,
+        fates: BTreeMap::new(),
+        hub_rows: BTreeMap::new(),
+        blockers: BTreeMap::new(),
+    };
     let candidates = look(&tx, &mut work).await?;
     let planned = match plan(&tx, &mut work, &candidates).await? {
         Ok(planned) => planned,
         Err(forgery) => return Ok(Receipt::Forged(forgery)),
     };
     let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
+    discards::pushed(&tx, &mut work).await?;
     answer::settle(&mut tx, &mut work, &candidates, written).await?;
     accepted::remember(&tx, &answer::accepted(&work)).await?;
     let key = feed::seal_key(&tx).await?;
@@ -114,6 +125,16 @@ pub(super) struct Work<'a> {
     pub(super) now_ms: u64,
     /// By place in the batch.
     pub(super) fates: BTreeMap<usize, Fate>,
+    /// By place in the batch: what is stored of the refused rows.
+    pub(super) hub_rows: BTreeMap<usize, PullRow>,
+    /// By place in the batch: the row that stands in the way of a refused one.
+    pub(super) blockers: BTreeMap<usize, Uuid>,
+}
+
+impl Work<'_> {
+    pub(super) fn desk(&self) -> Desk {
+        Desk { tenant: self.edge.tenant, centre: self.centre, now_ms: self.now_ms }
+    }
 }
 
 pub(super) enum Fate {
@@ -151,7 +172,8 @@ async fn plan(
             PushPlan::Refused(forgery) => return Ok(Err(candidate.forged(forgery))),
         }
     }
-    refuse_foreign(tx, work, candidates, planned).await.map(Ok)
+    let planned = refuse_foreign(tx, work, candidates, planned).await?;
+    revocations::refuse(tx, work, candidates, planned).await.map(Ok)
 }
 
 pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {
@@ -161,17 +183,12 @@ pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaI
 impl Candidate {
     pub(super) fn planned(&self, work: &Work<'_>, row: Row, conflicts: Vec<Conflict>, exact: bool) -> Planned {
         let exact = exact && self.clamps.is_empty();
-        let dead = !row.version.is_alive();
-        let last = || match row.values.is_empty() {
-            true => "{}".to_owned(),
-            false => rows::json(self.table, self.id, &row.values),
-        };
         let version = versions::Write {
             table: self.table.id,
             id: self.id,
             version: row.version.clone(),
             echo_of: exact.then_some(work.edge.replica),
-            last_row: dead.then(last),
+            last_row: last_row(self.table, self.id, &row),
         };
         let before = self.before.clone();
         Planned { index: self.index, table: self.table, version, row, before, conflicts, exact }
@@ -188,13 +205,19 @@ impl Candidate {
     }
 }
 
+/// The last values of a dead row, as they are stored; none for a living one.
+pub(super) fn last_row(table: &'static Table, id: RowId, row: &Row) -> Option<String> {
+    let last = || if row.values.is_empty() { "{}".to_owned() } else { rows::json(table, id, &row.values) };
+    (!row.version.is_alive()).then(last)
+}
+
 /// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
 async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate) -> Result<Row, StoreError> {
     let directory: BTreeSet<u32> =
         edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
     let pushed = &candidate.push.version;
     let seen: Vector = pushed.vv.iter().filter(|(replica, _)| directory.contains(&replica.0)).collect();
-    let dot = centre_dot(tx, work, pushed.hlc()).await?;
+    let dot = centre_dot(tx, work.desk(), pushed.hlc()).await?;
     let mut version = Version { vv: seen, ..Version::default() };
     version.dots.default = Some(dot);
     version.delete(dot);

@@ -12,9 +12,10 @@ use crate::merge::conflict::Conflict;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::limits::PUSH_ROWS_MAX;
 use crate::merge::plan::Push;
+use crate::merge::value::Values;
 use crate::merge::version::Version;
 use crate::wire::canonical;
-use crate::wire::message::{Audit, Fence, OddLine, PushLine, PushRow, RowName};
+use crate::wire::message::{Audit, Fence, Instead, OddLine, PushLine, PushRow, RowName};
 use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{self, StreamError};
 use crate::wire::{conflict, convert};
@@ -59,6 +60,8 @@ pub struct Incoming {
     pub seq: u64,
     /// Its table and contents, or why it cannot be taken.
     pub parsed: Result<(&'static Table, Push), Refusal>,
+    /// Whether its writes are given up.
+    pub discarded: bool,
     came: Came,
 }
 
@@ -208,7 +211,8 @@ fn plain(error: &dyn std::error::Error) -> String {
 fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
     let parsed = parse_row(&row);
     let (table, id, seq) = (row.table.clone(), RowId(row.id), row.vv.0.seen(replica));
-    Incoming { table, id, seq, parsed, came: Came::Row(Box::new(row)) }
+    let discarded = row.instead.as_deref() == Some(&Instead::Discarded);
+    Incoming { table, id, seq, parsed, discarded, came: Came::Row(Box::new(row)) }
 }
 
 /// A row whose name is all that can be read. Its writes are somewhere below the batch's highest.
@@ -216,15 +220,29 @@ fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64
     let unreadable =
         || Refusal { code: refusals::BAD_ROW, reason: format!("the centre cannot read the row: {}", plain(error)) };
     let refusal = writable(&name.table).map_or_else(|refusal| refusal, |_| unreadable());
-    Incoming { table: name.table, id: RowId(name.id), seq: high_seq, parsed: Err(refusal), came: Came::Text(text) }
+    let (table, id, came) = (name.table, RowId(name.id), Came::Text(text));
+    Incoming { table, id, seq: high_seq, parsed: Err(refusal), discarded: false, came }
 }
 
 fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
     let table = writable(&row.table)?;
-    let values = convert::values(table, &row.values);
+    if let Some(Instead::Withheld { code, reason }) = row.instead.as_deref() {
+        let reason = reason.chars().filter(|letter| !letter.is_control()).take(REASON_CHARACTERS_MAX).collect();
+        return Err(Refusal { code: withheld(code), reason });
+    }
+    let values = match convert::values(table, &row.values) {
+        Err(_) if row.instead.is_some() => Ok(Values::new()),
+        values => values,
+    };
     let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: plain(&error) })?;
     let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
     Ok((table, Push { version, base: row.base.0.clone(), values }))
+}
+
+/// The code with which an edge withholds a row, if it is one that edges have.
+fn withheld(code: &str) -> RefusalCode {
+    let codes = [refusals::UNREADABLE, refusals::VALUE_MISSING, refusals::TOO_LARGE];
+    codes.into_iter().find(|known| known.as_str() == code).unwrap_or(refusals::REFUSED)
 }
 
 /// The table of that name, if edges may write it.

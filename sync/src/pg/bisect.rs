@@ -90,7 +90,7 @@ pub(super) async fn write(
         match attempt(tx, tenant, &unit).await {
             Ok(()) => written.done.append(&mut unit),
             Err(failure) if unit.len() == 1 => {
-                let failure = failure.of(unit[0].table)?;
+                let failure = failure.of(&unit[0])?;
                 written.failed.extend(unit.into_iter().map(|planned| (planned, failure.clone())));
             }
             Err(_) => {
@@ -156,10 +156,10 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn of(self, table: &Table) -> Result<Failure, StoreError> {
+    fn of(self, planned: &Planned) -> Result<Failure, StoreError> {
         match self {
-            Self::Store(error) => refusal::of(table, error),
-            Self::Suppressed => Ok(Failure::Refused(refusal::kept_out(table))),
+            Self::Store(error) => refusal::of(planned.table, &planned.row.values, error),
+            Self::Suppressed => Ok(Failure::Refused(refusal::kept_out(planned.table))),
         }
     }
 }

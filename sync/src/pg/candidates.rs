@@ -11,11 +11,19 @@ use super::error::StoreError;
 use super::{rows, versions};
 use crate::catalog::Table;
 use crate::merge::clock::{Dot, Hlc};
-use crate::merge::ids::{RowId, TableId};
+use crate::merge::ids::{ReplicaId, RowId, TableId};
 use crate::merge::plan::{Clamp, Push, clamp};
 use crate::merge::value::Values;
 use crate::merge::version::Row;
 use crate::wire::refusals;
+
+/// Whose rows are looked at, and what a write of the centre is stamped with.
+#[derive(Clone, Copy)]
+pub(super) struct Desk {
+    pub(super) tenant: Uuid,
+    pub(super) centre: ReplicaId,
+    pub(super) now_ms: u64,
+}
 
 /// A pushed row beside what the hub has of it.
 pub(super) struct Candidate {
@@ -38,6 +46,8 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
     let mut tables: BTreeMap<TableId, (&'static Table, Vec<Pushed<'a>>)> = BTreeMap::new();
     for (index, incoming) in work.batch.rows.iter().enumerate() {
         match &incoming.parsed {
+            // Given up; nothing of it is written.
+            Ok(_) if incoming.discarded => {}
             Ok((table, push)) => {
                 tables.entry(table.id).or_insert((*table, Vec::new())).1.push((index, incoming, push));
             }
@@ -50,7 +60,7 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
     for (table, pushed) in tables.into_values() {
         let mut ids: Vec<Uuid> = pushed.iter().map(|(_, incoming, _)| incoming.id.0).collect();
         ids.sort_unstable();
-        let mut hub = hub_rows(tx, work, table, &ids).await?;
+        let mut hub = hub_rows(tx, work.desk(), table, &ids).await?;
         for (index, incoming, push) in pushed {
             match hub.remove(&incoming.id) {
                 Some(Held::Busy) => {
@@ -74,19 +84,21 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
     Ok(candidates)
 }
 
-enum Held {
+/// What the hub has of a row.
+pub(super) enum Held {
     Busy,
     Unreadable(String),
     Ours { known: Option<Row>, before: Option<Values> },
 }
 
-async fn hub_rows(
+/// Locks those of the rows that nobody else holds, and reads them.
+pub(super) async fn hub_rows(
     tx: &Transaction<'_>,
-    work: &Work<'_>,
+    desk: Desk,
     table: &'static Table,
     ids: &[Uuid],
 ) -> Result<BTreeMap<RowId, Held>, StoreError> {
-    let tenant = work.edge.tenant;
+    let tenant = desk.tenant;
     let locked: BTreeSet<Uuid> = rows::lock(tx, table, tenant, ids).await?.into_iter().collect();
     let mut stored = versions::lock(tx, table, tenant, ids).await?;
     let without: Vec<Uuid> = ids.iter().copied().filter(|id| !stored.contains_key(&RowId(*id))).collect();
@@ -99,7 +111,7 @@ async fn hub_rows(
         let ours = match (unreadable, stored.remove(&id)) {
             _ if held.contains(&id) || there && !locked.contains(&id.0) => Held::Busy,
             (Some(reason), _) | (None, Some(Err(reason))) => Held::Unreadable(reason),
-            (None, stored) => known(tx, work, stored.and_then(Result::ok), values).await?,
+            (None, stored) => known(tx, desk, stored.and_then(Result::ok), values).await?,
         };
         hub.insert(id, ours);
     }
@@ -110,7 +122,7 @@ async fn hub_rows(
 /// without a living version counts as written by the centre now, a version without its row as forgotten.
 async fn known(
     tx: &Transaction<'_>,
-    work: &Work<'_>,
+    desk: Desk,
     stored: Option<versions::Stored>,
     before: Option<Values>,
 ) -> Result<Held, StoreError> {
@@ -120,7 +132,7 @@ async fn known(
         }
         (stored, Some(values)) => {
             let mut version = stored.unwrap_or_default().version;
-            version.write(centre_dot(tx, work, version.hlc()).await?, &[]);
+            version.write(centre_dot(tx, desk, version.hlc()).await?, &[]);
             Some(Row { version, values: values.clone() })
         }
         (Some(stored), None) if stored.version.is_alive() => None,
@@ -131,7 +143,7 @@ async fn known(
 }
 
 /// A new write of the centre on a row whose highest stamp is `hlc`. Taken only under the row's lock.
-pub(super) async fn centre_dot(tx: &Transaction<'_>, work: &Work<'_>, hlc: Hlc) -> Result<Dot, StoreError> {
+pub(super) async fn centre_dot(tx: &Transaction<'_>, desk: Desk, hlc: Hlc) -> Result<Dot, StoreError> {
     let seq = versions::next_seq(tx).await?;
-    Ok(Dot { replica: work.centre, seq, hlc: hlc.tick(work.now_ms), by: None })
+    Ok(Dot { replica: desk.centre, seq, hlc: hlc.tick(desk.now_ms), by: None })
 }

@@ -281,15 +281,7 @@ impl Builder<'_> {
     }
 
     fn send(&mut self, table: &'static Table, id: RowId, stored: versions::Stored, values: &Values) {
-        let line = PullLine::Row(PullRow {
-            table: table.name.to_owned(),
-            id: id.0,
-            vv: VectorText(stored.version.vv),
-            gone: VectorText(stored.version.gone),
-            dots: DotsText(stored.version.dots),
-            values: convert::fields(table, values),
-        });
-        if let Err(reason) = self.push(&line) {
+        if let Err(reason) = self.push(&PullLine::Row(pull_row(table, id, stored, values))) {
             self.refuse(table, id, reason);
         }
     }
@@ -329,6 +321,18 @@ impl Builder<'_> {
             reason,
             payload: "{}".to_owned(),
         });
+    }
+}
+
+/// A row as an edge is sent it.
+pub(super) fn pull_row(table: &'static Table, id: RowId, stored: versions::Stored, values: &Values) -> PullRow {
+    PullRow {
+        table: table.name.to_owned(),
+        id: id.0,
+        vv: VectorText(stored.version.vv),
+        gone: VectorText(stored.version.gone),
+        dots: DotsText(stored.version.dots),
+        values: convert::fields(table, values),
     }
 }
 

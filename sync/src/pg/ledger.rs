@@ -107,7 +107,8 @@ async fn store(tx: &Transaction<'_>, tenant: Uuid, conflicts: &[(Uuid, Conflict)
     Ok(())
 }
 
-/// Stores refused writes; a newer refusal of the same row by the same edge takes the place of the older one.
+/// Stores refused writes; a newer refusal of the same row by the same edge takes the place of the older one, and never
+/// the other way round: the newest holds all unacknowledged columns.
 pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Refused]) -> Result<(), StoreError> {
     // One statement cannot store two entries under one key, and rows of two unknown tables may have one id.
     let key = |one: &Refused| (one.edge.map(|(edge, _)| edge), one.table, one.row);
@@ -123,28 +124,54 @@ pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Re
     let reasons: Vec<&str> = refused.iter().map(|one| one.reason.as_str()).collect();
     let payloads: Vec<&str> = refused.iter().map(|one| one.payload.as_str()).collect();
     let statement = "
-      insert into sync.quarantine (tenant_id, edge_id, replica_id, table_id, row_id, seq, code, reason, payload)
-      select $1, q.edge_id, q.replica_id, q.table_id, q.row_id, q.seq, q.code, q.reason, q.payload::jsonb
+      insert into sync.quarantine (tenant_id, edge_id, replica_id, way, table_id, row_id, seq, code, reason, payload)
+      select $1, q.edge_id, q.replica_id, case when q.edge_id is null then 'down' else 'up' end, q.table_id, q.row_id, q.seq,
+        q.code, q.reason, q.payload::jsonb
       from unnest($2::uuid[], $3::integer[], $4::smallint[], $5::uuid[], $6::bigint[], $7::text[], $8::text[],
         $9::text[]) as q (edge_id, replica_id, table_id, row_id, seq, code, reason, payload)
-      on conflict (edge_id, table_id, row_id) where status = 'open' do update set
+      on conflict (edge_id, way, table_id, row_id) where status = 'open' do update set
         replica_id = excluded.replica_id, seq = excluded.seq, code = excluded.code, reason = excluded.reason,
         payload = excluded.payload
       where (sync.quarantine.seq, sync.quarantine.code, sync.quarantine.reason)
-        is distinct from (excluded.seq, excluded.code, excluded.reason)";
+        is distinct from (excluded.seq, excluded.code, excluded.reason)
+        and (coalesce(excluded.replica_id, 0), excluded.seq) >= (coalesce(sync.quarantine.replica_id, 0), sync.quarantine.seq)";
     client
         .execute(statement, &[&tenant, &edges, &replicas, &tables, &rows, &seqs, &codes, &reasons, &payloads])
         .await?;
     Ok(())
 }
 
-/// Closes the open entries of an edge's rows that have now been taken.
-pub async fn supersede(tx: &Transaction<'_>, edge: Uuid, tables: &[i16], rows: &[Uuid]) -> Result<(), StoreError> {
+/// Closes the open entries of an edge's writes to rows, because they have been taken (`superseded`), released or
+/// discarded.
+pub async fn close(
+    tx: &Transaction<'_>,
+    edge: Uuid,
+    tables: &[i16],
+    rows: &[Uuid],
+    status: &str,
+) -> Result<(), StoreError> {
+    let statement = "update sync.quarantine as entry set status = $4, settled_at = now()
+      from unnest($2::smallint[], $3::uuid[]) as settled (table_id, row_id)
+      where entry.edge_id = $1 and entry.table_id = settled.table_id and entry.row_id = settled.row_id
+        and entry.way = 'up' and entry.status = 'open'";
+    tx.execute(statement, &[&edge, &tables, &rows, &status]).await?;
+    Ok(())
+}
+
+/// Closes the open entries whose writes the versions of their rows cover by now, on whichever way they came there.
+pub async fn close_covered(
+    client: &impl GenericClient,
+    tenant: Uuid,
+    tables: &[i16],
+    rows: &[Uuid],
+) -> Result<(), StoreError> {
     let statement = "update sync.quarantine as entry set status = 'superseded', settled_at = now()
-      from unnest($2::smallint[], $3::uuid[]) as taken (table_id, row_id)
-      where entry.edge_id = $1 and entry.table_id = taken.table_id and entry.row_id = taken.row_id
-        and entry.status = 'open'";
-    tx.execute(statement, &[&edge, &tables, &rows]).await?;
+      from unnest($2::smallint[], $3::uuid[]) as written (table_id, row_id), sync.row_versions as version
+      where entry.tenant_id = $1 and entry.table_id = written.table_id and entry.row_id = written.row_id
+        and entry.way = 'up' and entry.status = 'open' and entry.replica_id is not null and entry.seq > 0
+        and version.tenant_id = $1 and version.table_id = written.table_id and version.row_id = written.row_id
+        and coalesce((version.vv ->> entry.replica_id::text)::bigint, 0) >= entry.seq";
+    client.execute(statement, &[&tenant, &tables, &rows]).await?;
     Ok(())
 }
 

@@ -93,7 +93,7 @@ async fn keep(
     dying: Planned,
 ) -> Result<Planned, StoreError> {
     let Some(mut touched) = candidate.known.clone() else { return Ok(dying) };
-    let dot = centre_dot(tx, work, touched.version.hlc()).await?;
+    let dot = centre_dot(tx, work.desk(), touched.version.hlc()).await?;
     touched.version.write(dot, &["updated_at".to_owned()]);
     match decide(candidate, Some(&touched), &work.own) {
         PushPlan::Store { row, conflicts, exact } => Ok(candidate.planned(work, row, conflicts, exact)),

@@ -1,6 +1,6 @@
 //! Which rows refer to which, as far as a push has to know before it writes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Transaction;
 use uuid::Uuid;
@@ -70,6 +70,17 @@ pub(super) async fn send_again(tx: &Transaction<'_>, tenant: Uuid, sites: &[Uuid
         versions::touch(tx, tenant, table.id, &ids).await?;
     }
     Ok(())
+}
+
+/// Which devices of the tenant have these serial numbers.
+pub(super) async fn holders(
+    tx: &Transaction<'_>,
+    tenant: Uuid,
+    numbers: &[&str],
+) -> Result<BTreeMap<String, Uuid>, StoreError> {
+    let statement = "select serial_number, id from public.devices where tenant_id = $1 and serial_number = any($2)";
+    let rows = tx.query(statement, &[&tenant, &numbers]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Those of the users who are members of the tenant.

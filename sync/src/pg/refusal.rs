@@ -8,6 +8,7 @@ use std::error::Error as _;
 use super::batch::{REASON_CHARACTERS_MAX, Refusal};
 use super::error::{ConstraintKind, StoreError};
 use crate::catalog::Table;
+use crate::merge::value::{Value, Values};
 use crate::wire::refusals::{
     BAD_VALUE, MISSING_REFERENCE, MISSING_VALUE, NOT_PERMITTED, NOT_UNIQUE, REFUSED, RULE, SERIAL_NUMBER_TAKEN,
 };
@@ -32,7 +33,7 @@ impl Failure {
 }
 
 /// The failure of one row out of the statement's error, or the error when it is none of the row's.
-pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError> {
+pub(super) fn of(table: &Table, values: &Values, error: StoreError) -> Result<Failure, StoreError> {
     let refused = |code, reason: String| Ok(Failure::Refused(Refusal { code, reason }));
     match &error {
         StoreError::Contention(_) => Ok(Failure::Busy),
@@ -42,7 +43,7 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
                 Ok(Failure::Refused(kept_out(table)))
             }
             ConstraintKind::Unique if constraint.contains("serial_number") => {
-                refused(SERIAL_NUMBER_TAKEN, "another device of the tenant has this serial number".to_owned())
+                refused(SERIAL_NUMBER_TAKEN, serial_number_taken(values))
             }
             ConstraintKind::NotNull => refused(MISSING_VALUE, format!("{}.{constraint} is missing", table.name)),
             ConstraintKind::Unique => refused(NOT_UNIQUE, rule(constraint)),
@@ -57,8 +58,20 @@ pub(super) fn of(table: &Table, error: StoreError) -> Result<Failure, StoreError
 
 /// A reference to a row that is not there, or not of the tenant.
 pub(super) fn missing_reference(table: &Table, column: &str) -> Refusal {
-    let reason = format!("{}.{column} refers to nothing that is known in this tenant", table.name);
+    let what = match column {
+        "user_id" => "assignee",
+        "reference" => "reference",
+        column => column.strip_suffix("_id").unwrap_or(column),
+    };
+    let reason = format!("its {what} is not known at headquarters, or is not this tenant's ({}.{column})", table.name);
     Refusal { code: MISSING_REFERENCE, reason }
+}
+
+fn serial_number_taken(values: &Values) -> String {
+    match values.get("serial_number") {
+        Some(Value::Text(number)) => format!("another device already has the serial number {number:?}"),
+        _ => "another device already has its serial number".to_owned(),
+    }
 }
 
 /// A write that a trigger of the central database swallowed, or a new row whose id another row has.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
 
@@ -124,6 +125,21 @@ pub async fn replace(
     let (vv, dots) = (vector_text(&version.vv), dots_text(&version.dots));
     tx.execute(statement, &[&tenant, &number(table), &id.0, &vv, &dots, &gone]).await?;
     Ok(())
+}
+
+/// Stores the version of a row that has none, and says whether it had none.
+pub async fn store_new(tx: &Transaction<'_>, tenant: Uuid, write: &Write) -> Result<bool, StoreError> {
+    let Version { vv, dots, gone } = &write.version;
+    let gone = (!gone.is_empty()).then(|| vector_text(gone));
+    let statement = "
+      insert into sync.row_versions (tenant_id, table_id, row_id, txid, hlc, vv, dots, gone, last_row)
+      values ($1, $2, $3, pg_current_xact_id()::text::bigint, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb,
+        $8::text::jsonb)
+      on conflict (tenant_id, table_id, row_id) do nothing";
+    let (table, hlc) = (number(write.table), write.version.hlc().0.cast_signed());
+    let (vv, dots) = (vector_text(vv), dots_text(dots));
+    let parameters: [&(dyn ToSql + Sync); 8] = [&tenant, &table, &write.id.0, &hlc, &vv, &dots, &gone, &write.last_row];
+    Ok(tx.execute(statement, &parameters).await? > 0)
 }
 
 /// Gives a version to every row of a table that has none, as a write of the centre: they were written while the capture

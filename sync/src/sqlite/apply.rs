@@ -4,14 +4,18 @@
 //! later page, and a label that this edge does not know is no reason to refuse a row. Who wins is the merge's to say;
 //! this carries its plan out. A row that cannot be stored is kept in the quarantine and stops nothing.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use super::blockers;
 use super::error::StoreError;
 use super::evictions;
+use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::rows;
 use super::self_state::{self, SelfState};
-use super::versions::{self, Tracked};
+use super::versions::{self, Key, Tracked};
 use crate::catalog::{self, Direction, Table};
 use crate::merge::clock::Dot;
 use crate::merge::ids::{RowId, TableId};
@@ -33,7 +37,7 @@ pub struct Applied {
     pub rows: u64,
     /// Rows of it that could not be stored.
     pub refused: u64,
-    /// Conflicts that were found in storing it, and wait to be sent.
+    /// What was found in storing it and waits to be sent: conflicts, and refused rows that are worth another try.
     pub found: u64,
     /// Whether its window is complete.
     pub complete: bool,
@@ -73,16 +77,27 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
     }
     self_state::set_applying(&tx, true)?;
     let mut applied = Applied { complete: page.end.complete, ..Applied::default() };
+    let (mut refused_here, mut changed) = (hub_rows::keys(&tx)?, BTreeSet::new());
     for incoming in &page.rows {
         applied.rows += 1;
+        let key = catalog::by_name(&incoming.table).map(|table| Key { table: table.id, id: RowId(incoming.id) });
+        if let Some(key) = key.filter(|key| refused_here.contains(key)) {
+            hub_rows::save(&tx, key.table, key.id, Some(incoming))?;
+        }
+        changed.extend(blockers::stands_for(incoming));
         match row(&tx, &this, incoming, page.head.unix_ms)? {
             Ok(found) => applied.found += found,
             Err(refused) => {
                 applied.refused += 1;
                 ledger::refuse(&tx, &refused, now_ms)?;
+                if let Some(key) = key {
+                    hub_rows::save(&tx, key.table, key.id, Some(incoming))?;
+                    refused_here.insert(key);
+                }
             }
         }
     }
+    applied.found += blockers::retry(&tx, &changed)?;
     for evicted in &page.evicted {
         applied.rows += 1;
         evict(&tx, evicted)?;
@@ -199,13 +214,14 @@ fn join(
             save_values(tx, table, id, &row, Some(&tracked.version))?;
             // A merge was written by nobody, so the hub is first known to have it now, if nothing of ours waits in it.
             let hub_had_ms = base.is_none().then_some(hub_ms);
-            versions::save(
-                tx,
-                table,
-                id,
-                &Tracked { version: row.version, base, hub_had_ms, refused: tracked.refused },
-            )?;
-            let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
+            let is_new = tracked.base.as_ref().is_none_or(|before| !before.includes(&hubs));
+            let merged = Tracked { version: row.version, base, hub_had_ms, refused: tracked.refused };
+            versions::save(tx, table, id, &merged)?;
+            let mut found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
+            if is_new {
+                // Refused beside what the hub had then; it may go beside what it has now.
+                found += blockers::forgive(tx, Key { table: table.id, id })?;
+            }
             for conflict in conflicts {
                 ledger::record(tx, conflict)?;
             }

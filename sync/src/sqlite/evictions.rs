@@ -6,7 +6,7 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::error::StoreError;
-use super::{rows, versions};
+use super::{hub_rows, rows, versions};
 use crate::catalog::Table;
 use crate::merge::ids::RowId;
 
@@ -48,6 +48,7 @@ pub(super) fn remove(tx: &Transaction<'_>, table: &'static Table, id: RowId) -> 
     rows::delete(tx, table, id)?;
     rows::delete_last(tx, table, id)?;
     versions::delete(tx, table, id)?;
+    hub_rows::delete(tx, table.id, id)?;
     cancel(tx, table, id)
 }
 

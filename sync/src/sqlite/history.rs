@@ -57,7 +57,7 @@ pub fn events(
 /// [`StoreError::Sqlite`].
 pub fn refusal(tx: &Connection, way: Way, table: &Table, id: RowId) -> Result<Option<Quarantined>, StoreError> {
     let entry = ledger::quarantine_id(way, table.id, id);
-    let sql = "select code, reason, created_at from sync_quarantine where id = ? and status = 'open'";
+    let sql = "select code, reason, created_at, status <> 'open' from sync_quarantine where id = ? and status in ('open', 'discarding')";
     let read = |row: &Row<'_>| {
         Ok(Quarantined {
             id: entry,
@@ -66,6 +66,7 @@ pub fn refusal(tx: &Connection, way: Way, table: &Table, id: RowId) -> Result<Op
             code: row.get(0)?,
             reason: row.get(1)?,
             created_at: row.get(2)?,
+            discarded: row.get(3)?,
         })
     };
     Ok(tx.prepare_cached(sql)?.query_row([entry.to_string()], read).optional()?)

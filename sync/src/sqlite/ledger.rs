@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::hub_rows;
 use crate::catalog;
 use crate::merge::conflict::{Conflict, Status};
 use crate::merge::ids::{RowId, TableId};
@@ -264,6 +265,8 @@ pub struct Quarantined {
     pub reason: String,
     /// When, as a canonical timestamp.
     pub created_at: String,
+    /// Whether somebody has given it up; it is listed until the hub's row is here.
+    pub discarded: bool,
 }
 
 /// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it.
@@ -294,7 +297,9 @@ pub fn refuse(tx: &Transaction<'_>, refused: &Refused, now_ms: u64) -> Result<()
 /// [`StoreError::Sqlite`].
 pub fn settle(tx: &Transaction<'_>, way: Way, table: TableId, row: RowId) -> Result<(), StoreError> {
     let delete = "delete from sync_quarantine where id = ?1";
-    tx.prepare_cached(delete)?.execute([quarantine_id(way, table, row).to_string()])?;
+    if tx.prepare_cached(delete)?.execute([quarantine_id(way, table, row).to_string()])? > 0 {
+        hub_rows::forget(tx, table, row)?;
+    }
     Ok(())
 }
 
@@ -303,8 +308,8 @@ pub fn settle(tx: &Transaction<'_>, way: Way, table: TableId, row: RowId) -> Res
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
-    let select = "select id, tbl, row_id, code, reason, created_at from sync_quarantine
-        where status = 'open' order by created_at desc, id";
+    let select = "select id, tbl, row_id, code, reason, created_at, status <> 'open' from sync_quarantine
+        order by created_at desc, id";
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([])?;
     let mut entries = Vec::new();
@@ -318,6 +323,7 @@ pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
             code: row.get(3)?,
             reason: row.get(4)?,
             created_at: row.get(5)?,
+            discarded: row.get(6)?,
         });
     }
     Ok(entries)

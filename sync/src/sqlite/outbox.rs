@@ -6,7 +6,7 @@
 //!
 //! Invariants: a batch holds each row at most once, parents before children, then the dead, children first; a conflict
 //! goes in the batch of its row. An answer acknowledges no write that was not in its batch. A row that cannot be sent
-//! is refused here with a reason and stops nothing.
+//! is refused here with a reason, of which the hub is told, and stops nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,19 +15,20 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::hub_rows;
 use super::ledger::{self, Kept, Refused, Way};
-use super::rows;
 use super::self_state::{self, SelfState};
 use super::versions::{self, Flow, Key, Tracked};
+use super::{quarantine, rows};
 use crate::catalog::{Direction, TABLES, Table};
 use crate::merge::ids::RowId;
 use crate::merge::limits::{BODY_BYTES_MAX, PUSH_BYTES_MAX, PUSH_ROWS_MAX};
 use crate::merge::plan::unacknowledged;
 use crate::merge::value::Values;
 use crate::merge::vector::Vector;
-use crate::merge::version::Row;
-use crate::wire::convert;
-use crate::wire::message::{Batch, PushLine, PushRow};
+use crate::merge::version::{Row, Version};
+use crate::wire::convert::{self, Fields};
+use crate::wire::message::{Batch, Instead, PushLine, PushRow};
 use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{StreamError, Writer};
 use crate::wire::version::{DotsText, VectorText};
@@ -135,8 +136,15 @@ fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64) -> Result<Option<InFlig
     let mut unsendable = Vec::new();
     collect_rows(tx, &this, &conflicts, &mut draft, &mut unsendable)?;
     for (table, id, tracked, refused) in unsendable {
+        let Refused { code, reason, .. } = refused.clone();
+        let line = without_values(table, id, &tracked, Instead::Withheld { code, reason })?;
+        if !draft.takes(line.get().len()) {
+            break;
+        }
+        draft.add_row(Key { table: table.id, id }, tracked.version.vv.seen(this.replica), [line]);
         refuse(tx, &this, table, id, tracked, &refused, now_ms)?;
     }
+    collect_discards(tx, &this, &mut draft)?;
     collect_decisions(tx, &conflicts, &mut draft)?;
     for audit in ledger::audits_pending(tx, PUSH_ROWS_MAX)? {
         let line = json(&PushLine::Audit(audit))?;
@@ -167,6 +175,12 @@ fn body(this: &SelfState, batch: Uuid, draft: &Draft) -> Result<Vec<u8>, StoreEr
 impl Draft {
     fn takes(&self, bytes: usize) -> bool {
         self.lines.is_empty() || (self.bytes + bytes <= LINES_BYTES_MAX && self.rows.len() < PUSH_ROWS_MAX)
+    }
+
+    fn add_row(&mut self, key: Key, own_seq: u64, lines: impl IntoIterator<Item = Box<RawValue>>) {
+        self.add(lines);
+        self.rows.insert(key);
+        self.high_seq = self.high_seq.max(own_seq);
     }
 
     fn add(&mut self, lines: impl IntoIterator<Item = Box<RawValue>>) {
@@ -208,14 +222,30 @@ fn collect_rows(
             if !draft.takes(lines.iter().map(|line| line.get().len()).sum()) {
                 return Ok(Flow::Stop);
             }
-            draft.add(lines);
-            draft.rows.insert(key);
-            draft.high_seq = draft.high_seq.max(own_seq);
+            draft.add_row(key, own_seq, lines);
             Ok(Flow::GoOn)
         })?;
         if flow == Flow::Stop {
             break;
         }
+    }
+    Ok(())
+}
+
+/// Refused rows that somebody here has given up. One that was written again since is sent like any other instead.
+fn collect_discards(tx: &Transaction<'_>, this: &SelfState, draft: &mut Draft) -> Result<(), StoreError> {
+    for key in quarantine::given_up(tx)? {
+        let Some(table) = crate::catalog::by_id(key.table) else { continue };
+        let tracked = versions::load(tx, table, key.id)?;
+        let Some(tracked) = tracked.filter(|tracked| tracked.refused.is_some() && !draft.rows.contains(&key)) else {
+            quarantine::reopen(tx, key)?;
+            continue;
+        };
+        let line = discard_line(tx, this, table, key.id, &tracked)?;
+        if !draft.takes(line.get().len()) {
+            break;
+        }
+        draft.add_row(key, tracked.version.vv.seen(this.replica), [line]);
     }
     Ok(())
 }
@@ -307,7 +337,44 @@ fn push_row(this: &SelfState, table: &'static Table, id: RowId, row: &Row, track
         base: VectorText(base),
         dots: DotsText(row.version.dots.clone()),
         values: convert::fields(table, &values),
+        instead: None,
     }
+}
+
+/// A row that is given up. Its values travel with it if they can: should it be written again meanwhile, it is made of them.
+fn discard_line(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    table: &'static Table,
+    id: RowId,
+    tracked: &Tracked,
+) -> Result<Box<RawValue>, StoreError> {
+    let alive = tracked.version.is_alive();
+    let values = if alive { rows::load(tx, table, id) } else { rows::load_last(tx, table, id) };
+    if let Ok(Some(values)) = values {
+        let row = Row { version: tracked.version.clone(), values };
+        let discarded = Some(Box::new(Instead::Discarded));
+        let line = json(&PushLine::Row(PushRow { instead: discarded, ..push_row(this, table, id, &row, tracked) }))?;
+        if line.get().len() <= LINES_BYTES_MAX {
+            return Ok(line);
+        }
+    }
+    without_values(table, id, tracked, Instead::Discarded)
+}
+
+/// A row of which only the version is sent.
+fn without_values(table: &Table, id: RowId, tracked: &Tracked, instead: Instead) -> Result<Box<RawValue>, StoreError> {
+    let Version { vv, gone, dots } = tracked.version.clone();
+    json(&PushLine::Row(PushRow {
+        table: table.name.to_owned(),
+        id: id.0,
+        vv: VectorText(vv),
+        gone: VectorText(gone),
+        base: VectorText(tracked.base.clone().unwrap_or_default()),
+        dots: DotsText(dots),
+        values: Fields::new(),
+        instead: Some(Box::new(instead)),
+    }))
 }
 
 /// Whether a row that is large before compression may travel alone.
@@ -331,6 +398,9 @@ fn refuse(
 ) -> Result<(), StoreError> {
     let seq = tracked.version.vv.seen(this.replica);
     let refusal = versions::Refusal { code: refused.code.clone(), reason: refused.reason.clone(), seq };
+    if tracked.base.as_ref().is_some_and(Vector::is_empty) {
+        hub_rows::save(tx, table.id, id, None)?;
+    }
     versions::save(tx, table, id, &Tracked { refused: Some(refusal), ..tracked })?;
     ledger::refuse(tx, refused, now_ms)
 }

@@ -4,24 +4,27 @@
 //! more. Invariants: nothing above the batch's highest seq is acknowledged; a write made since the batch was put
 //! together goes on waiting, whatever the answer says of its row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::blockers;
 use super::error::StoreError;
 use super::evictions;
+use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::outbox::{self, InFlight, acknowledged_by};
+use super::quarantine;
 use super::self_state::{self, SelfState};
 use super::status;
-use super::versions::{self, Refusal, Tracked};
+use super::versions::{self, Key, Refusal, Tracked};
 use crate::catalog::{self, Table};
 use crate::merge::clock::Hlc;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Clamp, restamp};
 use crate::wire::conflict;
 use crate::wire::frames::{PushAnswer, PushBody, read_push};
-use crate::wire::message::{Outcome, PushRow, RowAnswer};
+use crate::wire::message::{Instead, Outcome, PushRow, RowAnswer};
 use crate::wire::refusals;
 
 /// What became of an answer.
@@ -68,12 +71,18 @@ fn take(
     let answers: BTreeMap<_, _> = answer.rows.iter().map(|row| (key(&row.table, row.id), row)).collect();
     let (mut busy, mut settled) = (false, 0);
     let hub_ms = answer.head.unix_ms;
+    let mut taken = BTreeSet::new();
     for row in &sent.rows {
         let Some(answer) = answers.get(&key(&row.table, row.id)) else { continue };
         match answer.outcome {
             Outcome::Busy => busy = true,
+            _ if row.instead.as_deref() == Some(&Instead::Discarded) => {
+                settled += 1;
+                given_up(tx, row, answer, now_ms)?;
+            }
             Outcome::Accepted | Outcome::Merged => {
                 settled += u64::from(accept(tx, &this, in_flight, row, answer, hub_ms)?);
+                taken.extend(catalog::by_name(&row.table).map(|table| Key { table: table.id, id: RowId(row.id) }));
             }
             Outcome::Quarantined | Outcome::NeedFull => settled += u64::from(refuse(tx, &this, row, answer, now_ms)?),
         }
@@ -89,6 +98,7 @@ fn take(
     for audit in &sent.audits {
         ledger::audit_sent(tx, audit.id)?;
     }
+    blockers::retry(tx, &taken)?;
     self_state::set_fence(tx, &answer.head.fence)?;
     self_state::heard(tx, now_ms, hub_ms)?;
     outbox::delete(tx)?;
@@ -131,6 +141,21 @@ fn accept(
     Ok(tracked.base != Some(base))
 }
 
+/// The hub has superseded what was given up, or says why it cannot.
+fn given_up(tx: &Transaction<'_>, sent: &PushRow, answer: &RowAnswer, now_ms: u64) -> Result<(), StoreError> {
+    let Some((table, id, tracked)) = tracked(tx, sent)? else { return Ok(()) };
+    let key = Key { table: table.id, id };
+    if tracked.refused.is_none() {
+        return quarantine::reopen(tx, key);
+    }
+    if matches!(answer.outcome, Outcome::Accepted | Outcome::Merged) {
+        return quarantine::carried_out(tx, key);
+    }
+    let (code, reason) = (answer.code.clone().unwrap_or_default(), answer.reason.clone().unwrap_or_default());
+    let payload = serde_json::to_string(sent).unwrap_or_default();
+    ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)
+}
+
 /// The hub has forgotten the row as deleted, and keeps what was written since as conflicts. It goes here too, unless
 /// it was written again meanwhile: that has to become a conflict first.
 fn gone(tx: &Transaction<'_>, table: &'static Table, id: RowId, written_since: bool) -> Result<bool, StoreError> {
@@ -167,12 +192,21 @@ fn refuse(
         _ => (refusals::REFUSED, "the hub gave no reason"),
     };
     let code = answer.code.clone().unwrap_or_else(|| default_code.as_str().to_owned());
-    let reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
+    let mut reason = answer.reason.clone().unwrap_or_else(|| default_reason.to_owned());
+    let mut blockers: Vec<Key> = answer.blocker.map(|id| Key { table: table.id, id: RowId(id) }).into_iter().collect();
+    if code == refusals::MISSING_REFERENCE.as_str() {
+        blockers.extend(blockers::referred(tx, table, id)?);
+        if blockers::any_refused(tx, &blockers)? {
+            reason = format!("it waits for a row that is refused itself: {reason}");
+        }
+    }
     tracked.refused = Some(Refusal { code: code.clone(), reason: reason.clone(), seq });
     versions::save(tx, table, id, &tracked)?;
     let unreadable = |source| StoreError::Text { what: "a refused row", source };
     let payload = serde_json::to_string(sent).map_err(unreadable)?;
     ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    blockers::save(tx, Key { table: table.id, id }, &blockers)?;
+    hub_rows::save(tx, table.id, id, answer.hub.as_deref())?;
     // What was refused is kept with its reason, which is all that is left of a row that belongs elsewhere now.
     if evictions::is_due(tx, table, id)? {
         remove(tx, table, id)?;
@@ -228,6 +262,8 @@ mod tests {
             clamps: vec![(7, 1, 9)],
             code: None,
             reason: None,
+            hub: None,
+            blocker: None,
         };
         let head = Pushed { id: in_flight.batch, fence: Fence::default(), unix_ms: 0 };
         acknowledge(&mut connection, &PushAnswer { head, rows: vec![row] }, 0).unwrap();

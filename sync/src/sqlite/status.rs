@@ -54,7 +54,7 @@ pub fn counts(tx: &Connection) -> Result<Counts, StoreError> {
         (select count(*) from sync_inflight) > 0,
         (select min(hlc) from sync_rows where base is not null and refused is null),
         (select count(*) from sync_conflicts where status = 'open'),
-        (select count(*) from sync_quarantine where status = 'open')";
+        (select count(*) from sync_quarantine)";
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     let mut statement = tx.prepare_cached(select)?;
     let counts = statement.query_row([], |row| {

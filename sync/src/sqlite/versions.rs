@@ -2,13 +2,12 @@
 //!
 //! Capture writes these records too, in SQL, in the same transaction as the row. Nothing here compares two versions.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::quarantine;
 use crate::catalog::Table;
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::vector::Vector;
@@ -129,30 +128,15 @@ pub enum Flow {
     Stop,
 }
 
-/// Forgets why rows were refused, so that they are sent again.
+/// Forgets why rows were refused, so that they are sent again; of those that were given up, the hub is asked again.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn forgive(tx: &Transaction<'_>) -> Result<usize, StoreError> {
-    let update = "update sync_rows set refused = null where base is not null and refused is not null";
+    quarantine::ask_again(tx)?;
+    let update = "update sync_rows set refused = null where base is not null and refused is not null and not exists (
+        select 1 from sync_quarantine as q where q.tbl = sync_rows.tbl and q.row_id = sync_rows.row_id and q.status <> 'open')";
     Ok(tx.prepare_cached(update)?.execute([])?)
-}
-
-/// The rows that were refused and that the hub never had.
-///
-/// # Errors
-/// [`StoreError::Sqlite`].
-pub fn refused_unknown(tx: &Connection, table: &Table) -> Result<BTreeSet<RowId>, StoreError> {
-    let select = "select r.row_id from sync_rows r where r.tbl = ?1 and r.base = '{}' and exists (
-        select 1 from sync_quarantine q where q.tbl = r.tbl and q.row_id = r.row_id and q.status = 'open')";
-    let mut statement = tx.prepare_cached(select)?;
-    let mut rows = statement.query([table.id.0])?;
-    let mut refused = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        refused.extend(Uuid::try_parse(&id).map(RowId));
-    }
-    Ok(refused)
 }
 
 /// Every row of which the hub lacks a write, refused ones too.

@@ -115,8 +115,9 @@ pub fn text(text: &str) -> Result<&str, CanonicalError> {
 /// (cut to microseconds).
 pub fn timestamp(text: &str) -> Result<String, CanonicalError> {
     let refuse = || CanonicalError::Timestamp(text.to_owned());
-    let parsed = DateTime::parse_from_rfc3339(text).map_err(|_| refuse())?.with_timezone(&Utc);
-    format_timestamp(parsed).ok_or_else(refuse)
+    let parsed = DateTime::parse_from_rfc3339(text).map_err(|_| refuse())?;
+    // Counted in microseconds, a leap second is the one after it, as it is for PostgreSQL.
+    timestamp_from_micros(parsed.timestamp_micros()).ok_or_else(refuse)
 }
 
 /// A timestamp from microseconds since 1970; `None` for years outside of 1 to 9999.
@@ -291,7 +292,12 @@ fn members_of(raw: &RawValue) -> Result<Vec<(String, &RawValue)>, CanonicalError
 
 fn syntax(error: serde_json::Error) -> CanonicalError {
     let text = error.to_string();
-    if text.contains("recursion limit") { CanonicalError::TooDeep } else { CanonicalError::Syntax(text) }
+    let half = ["surrogate", "unexpected end of hex escape"].iter().any(|part| text.contains(part));
+    match () {
+        () if text.contains("recursion limit") => CanonicalError::TooDeep,
+        () if half => CanonicalError::Syntax("an escape \\u that is half of a surrogate pair".to_owned()),
+        () => CanonicalError::Syntax(text),
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +342,9 @@ mod tests {
     fn timestamps_are_utc_with_six_decimals() {
         assert_eq!(timestamp("2026-01-02T03:04:05+02:00").as_deref(), Ok("2026-01-02T01:04:05.000000Z"));
         assert_eq!(timestamp("2026-01-02T03:04:05.1234567Z").as_deref(), Ok("2026-01-02T03:04:05.123456Z"));
+        assert_eq!(timestamp("2016-12-31T23:59:60.5Z").as_deref(), Ok("2017-01-01T00:00:00.500000Z"));
+        assert_eq!(timestamp("1969-12-31T23:59:59.9999999Z").as_deref(), Ok("1969-12-31T23:59:59.999999Z"));
+        assert!(timestamp("9999-12-31T23:59:60Z").is_err());
         assert!(timestamp("0000-00-00T00:00:00Z").is_err());
         assert!(timestamp("infinity").is_err());
         assert_eq!(timestamp_from_micros(i64::MAX), None);

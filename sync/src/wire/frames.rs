@@ -207,6 +207,8 @@ mod tests {
             clamps: Vec::new(),
             code: None,
             reason: None,
+            hub: None,
+            blocker: None,
         })
     }
 

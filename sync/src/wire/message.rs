@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::convert::Fields;
 use super::recovery::Reconcile;
 use super::version::{DotText, DotsText, VectorText};
+use crate::merge::version::{Dots, Version};
 use crate::session;
 
 /// The protocol's version, in the header `Sync-Protocol` of every request and answer.
@@ -233,6 +234,24 @@ pub struct PushRow {
     pub dots: DotsText,
     /// The values of the registers written since.
     pub values: Fields,
+    /// What stands instead of values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Box<Instead>>,
+}
+
+/// What an edge says of a row instead of its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instead {
+    /// It cannot send them: the row is to be listed as refused, for this reason.
+    Withheld {
+        /// A stable code.
+        code: String,
+        /// In words.
+        reason: String,
+    },
+    /// Somebody gives them up: the hub's row is to supersede them.
+    Discarded,
 }
 
 /// A line of the answer to a push.
@@ -280,6 +299,12 @@ pub struct RowAnswer {
     /// The reason in words, for a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The hub's row, dead or alive, for a refusal; absent when it has none, or has no form in which it could be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Box<PullRow>>,
+    /// The row of the same table that stands in its way, if the hub knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocker: Option<Uuid>,
 }
 
 /// What the hub did with a pushed row.
@@ -356,6 +381,13 @@ pub struct PullRow {
     pub dots: DotsText,
     /// Its values; its last ones when it is dead, none for a dead row that is written at the centre only.
     pub values: Fields,
+}
+
+impl PullRow {
+    /// Whether the row lives.
+    pub fn is_alive(&self) -> bool {
+        Version { vv: self.vv.0.clone(), gone: self.gone.0.clone(), dots: Dots::default() }.is_alive()
+    }
 }
 
 /// A row that left the edge's scope.

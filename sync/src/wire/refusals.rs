@@ -45,6 +45,11 @@ pub const CODES: &[ErrorCode] = &[
         "the other side sent a row of a table that this one does not have",
         "upgrade the side that lacks it",
     ),
+    row(
+        "person_revoked",
+        "at the hub: a person wrote it after their access to the tenant had ended",
+        "have somebody else write it, or give the person access again",
+    ),
     row("read_only", "at the hub: an edge pushed a row of a table that is written at HQ only", "change the row at HQ"),
     row(
         "need_full",
@@ -132,6 +137,8 @@ pub const NOT_PERMITTED: RefusalCode = RefusalCode::named("not_permitted");
 pub const REFUSED: RefusalCode = RefusalCode::named("refused");
 /// `unknown_table`.
 pub const UNKNOWN_TABLE: RefusalCode = RefusalCode::named("unknown_table");
+/// `person_revoked`.
+pub const PERSON_REVOKED: RefusalCode = RefusalCode::named("person_revoked");
 /// `read_only`.
 pub const READ_ONLY: RefusalCode = RefusalCode::named("read_only");
 /// `need_full`.

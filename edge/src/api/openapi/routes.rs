@@ -196,7 +196,7 @@ fn of_sync() -> Vec<Described> {
     let conflict = || RefOr::from(Ref::from_schema_name("Conflict"));
     let statuses = words(&["open", "dismissed", "restored"]);
     let refused = json!({"id": ID, "table": "devices", "row_id": ID, "code": "duplicate_key",
-        "reason": "serial_number: another device of the tenant has it", "at": AT});
+        "reason": "another device already has the serial number \"PT-100\"", "at": AT, "discarded": false});
     let decide = |decision: &str, summary: &str, about: &str| {
         let path = format!("/api/v1/sync/conflicts/{{id}}/{decision}");
         operation(HttpMethod::Post, &path, &format!("{decision}Conflict"), "sync", summary)
@@ -245,8 +245,8 @@ fn of_sync() -> Vec<Described> {
             "sync",
             "Give a refused row up",
         )
-        .about("For admins and owners.")
-        .answers_nothing(204, "It is forgotten.")
+        .about("For admins and owners. It is listed until headquarters' row is here in its place; writing it takes that back.")
+        .answers_nothing(204, "It is given up.")
         .writes(),
     ]
 }
