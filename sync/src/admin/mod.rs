@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod dump;
 pub mod edges;
 pub mod people;
+pub mod quarantine;
 mod sample_rows;
 pub mod seed;
 
