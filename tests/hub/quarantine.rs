@@ -452,3 +452,25 @@ async fn the_hubs_commands_list_release_and_discard() {
     left.exchange().await;
     assert_eq!((left.codes(), centre.dump(ACME).await), (vec![], left.dump()));
 }
+
+#[tokio::test]
+async fn a_row_that_an_edge_cannot_store_is_listed_at_the_hub_and_shown_in_its_dump() {
+    let (mut centre, mut left, mut right) = world().await;
+    // Some other program at the site wants titles to be unique.
+    left.sql("create unique index titles on tasks (title)");
+    centre.execute(&(task(id(91), "same") + &task(id(92), "same") + &task(id(93), "other"))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), [(id(92), "does_not_fit".to_owned())]);
+    assert_eq!(left.value("select count(*) from tasks"), "2");
+    let listed =
+        "select string_agg(edge || ' ' || way || ' ' || table_name || ' ' || code, ',') from sync.quarantined_rows";
+    assert_eq!(centre.value(listed).await, "left down tasks does_not_fit");
+    assert!(matches!(centre.discard(id(92)).await, Decision::Refused(_)), "the site wrote nothing");
+    // It is renewed, and goes, with the row.
+    centre.execute(&format!("update tasks set priority = 'high' where id = '{}'", id(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    centre.execute(&format!("update tasks set title = 'unlike' where id = '{}'", id(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), centre.value(listed).await), (vec![], "-".to_owned()));
+    assert_eq!(left.value("select count(*) from sync_hub_rows"), "0");
+}

@@ -176,6 +176,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let key = feed::seal_key(&**client).await?;
         let cursor = open(pull.cursor.as_deref(), &key, &edge).ok_or_else(unknown)?;
         edges::report(&**client, edge.id, &pull.report).await?;
+        ledger::unstorable(&**client, &edge, &pull.report.unstorable).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }
