@@ -203,6 +203,20 @@ async fn a_write_after_giving_up_takes_it_back_and_keeps_the_row() {
 }
 
 #[tokio::test]
+async fn giving_up_while_the_row_is_on_its_way_again_is_not_forgotten() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&device(id(80), "TAKEN"));
+    left.push().await;
+    left.begin_session();
+    let batch = left.batch().unwrap();
+    let answer = left.send(&batch).await;
+    left.discard(left.refused()[0].id);
+    left.hear(&answer);
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), entries(&centre, id(80)).await), (vec![], "discarded".into()));
+}
+
+#[tokio::test]
 async fn what_the_centre_gives_up_goes_at_the_site() {
     let (mut centre, mut left, mut right) = world().await;
     left.sql(&(device(id(91), "MINE") + &task(id(92), "one")));

@@ -269,7 +269,8 @@ pub struct Quarantined {
     pub discarded: bool,
 }
 
-/// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it.
+/// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it. Somebody may have
+/// given it up while it was on its way: that stands.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
@@ -277,7 +278,7 @@ pub fn refuse(tx: &Transaction<'_>, refused: &Refused, now_ms: u64) -> Result<()
     let insert = "insert into sync_quarantine (id, tbl, row_id, code, reason, payload, created_at)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
         on conflict (id) do update set code = excluded.code, reason = excluded.reason, payload = excluded.payload,
-          created_at = excluded.created_at, status = 'open'";
+          created_at = excluded.created_at, status = case status when 'discarding' then status else 'open' end";
     let id = quarantine_id(refused.way, refused.table, refused.row);
     tx.prepare_cached(insert)?.execute(params![
         id.to_string(),
