@@ -170,7 +170,7 @@ impl Exchange {
         let read = move |connection: &mut Connection| -> Result<Pull, StoreError> {
             let tx = connection.transaction()?;
             let this = self_state::load(&tx)?;
-            let report = status::counts(&tx)?.report(now_ms);
+            let report = status::report(&tx, now_ms)?;
             tx.commit()?;
             Ok(Pull { replica: this.replica.0, cursor: this.cursor, wait_ms, report })
         };
@@ -246,7 +246,7 @@ impl Exchange {
             let tx = connection.transaction()?;
             let this = self_state::load(&tx)?;
             let in_flight = outbox::load(&tx)?.map(|in_flight| in_flight.batch);
-            let report = status::counts(&tx)?.report(unix_ms);
+            let report = status::report(&tx, unix_ms)?;
             tx.commit()?;
             Ok(Hello {
                 replica: this.replica.0,

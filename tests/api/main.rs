@@ -8,6 +8,7 @@ mod conflicts;
 mod description;
 mod lists;
 mod pages;
+mod quarantine;
 mod refusals;
 mod rows;
 mod sign_in;

@@ -92,7 +92,7 @@ impl File {
     /// The next page, not applied.
     pub(crate) async fn page(&self) -> PulledPage {
         let cursor = self_state::load(&self.connection).unwrap().cursor;
-        let report = status::counts(&self.connection).unwrap().report(clock::unix_ms());
+        let report = status::report(&self.connection, clock::unix_ms()).unwrap();
         let pull = Pull { replica: self.me.replica, cursor, wait_ms: 0, report };
         let answer = post(&self.url, "pull", Some(&self.me.credential), stream::write_one(&pull).unwrap()).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));

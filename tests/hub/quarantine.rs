@@ -203,6 +203,20 @@ async fn a_write_after_giving_up_takes_it_back_and_keeps_the_row() {
 }
 
 #[tokio::test]
+async fn giving_up_while_the_row_is_on_its_way_again_is_not_forgotten() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&device(id(80), "TAKEN"));
+    left.push().await;
+    left.begin_session();
+    let batch = left.batch().unwrap();
+    let answer = left.send(&batch).await;
+    left.discard(left.refused()[0].id);
+    left.hear(&answer);
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), entries(&centre, id(80)).await), (vec![], "discarded".into()));
+}
+
+#[tokio::test]
 async fn what_the_centre_gives_up_goes_at_the_site() {
     let (mut centre, mut left, mut right) = world().await;
     left.sql(&(device(id(91), "MINE") + &task(id(92), "one")));
@@ -363,4 +377,114 @@ async fn a_refused_row_is_tried_again_when_it_changes_at_the_centre_and_what_wai
     left.push().await;
     assert_eq!(left.codes(), []);
     assert_equal(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn what_the_centre_releases_is_merged_like_any_push_and_its_site_hears_of_it() {
+    let (mut centre, mut left, mut right) = world().await;
+    left.sql(&device(id(91), "MINE"));
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    left.sql(&format!(
+        "update devices set serial_number = 'TAKEN', name = 'refused name' where id = '{}'; {}",
+        id(91),
+        device(id(80), "TAKEN")
+    ));
+    left.sql("pragma ignore_check_constraints = on; update devices set status = 'cosmic' where name = 'refused name'");
+    left.push().await;
+    let words = |decision: Decision| match decision {
+        Decision::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    // The cause is there still, and nothing has changed.
+    let reason = words(centre.release(id(80), &[]).await);
+    assert_eq!(reason, "another device already has the serial number \"TAKEN\"");
+    for (set, why) in [
+        (("tenant_id", "x"), "devices has no column tenant_id that can be written"),
+        (("colour", "x"), "devices has no column colour"),
+        (("metadata.k", "{"), "metadata.k: \"{\" is no JSON value"),
+        (("type", "teapot"), "teapot"),
+        (("site_id", "x"), "devices.site_id: expected a uuid"),
+    ] {
+        let reason = words(centre.release(id(80), &[set]).await);
+        assert!(reason.contains(why), "{reason}");
+    }
+    assert_eq!(entries(&centre, id(80)).await, "open");
+
+    // The site is off line. Somebody at the centre writes the name meanwhile, later than the refused edit.
+    centre.execute(&format!("select pg_sleep(0.01); update devices set name = 'later' where id = '{}'", id(91))).await;
+    let set = [("serial_number", "NEW"), ("status", "error"), ("metadata.k", "{\"a\":1}")];
+    assert_eq!(centre.release(id(91), &set).await, Decision::Done);
+    assert_eq!(centre.release(id(80), &[("serial_number", "null")]).await, Decision::Done);
+    assert_eq!(centre.release(id(80), &[]).await, Decision::Settled("released".to_owned()));
+    let query =
+        "select string_agg(name || coalesce(serial_number, '-') || status || metadata, ' ' order by id) from devices
+      where serial_number is distinct from 'TAKEN'";
+    assert_eq!(centre.value(query).await, r#"pump-offline{} laterNEWerror{"k": {"a": 1}}"#);
+    assert_eq!(
+        (entries(&centre, id(91)).await, entries(&centre, id(80)).await),
+        ("released".into(), "released".into())
+    );
+    // What the centre wrote over is the centre's write: the site's has another value.
+    let dot = format!("select dots -> 'serial_number' ->> 0 from sync.row_versions where row_id = '{}'", id(91));
+    assert_eq!(centre.value(&dot).await, centre.value("select replica from sync.hub").await);
+    // The edit that lost to the later name is a conflict like any other.
+    assert_eq!(
+        centre.value("select string_agg(register || ' ' || (loser ->> 'value'), ',') from sync.conflicts").await,
+        "name refused name"
+    );
+    left.begin_session();
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), centre.value("select count(*) from sync.quarantined_rows").await), (vec![], "0".into()));
+    assert_eq!(left.value(&format!("select serial_number from devices where id = '{}'", id(91))), "NEW");
+}
+
+#[tokio::test]
+async fn the_hubs_commands_list_release_and_discard() {
+    let (centre, mut left, _right) = world().await;
+    left.sql(&(device(id(80), "TAKEN") + &device(id(81), "TAKEN")));
+    left.push().await;
+    let entry = async |row: Uuid| centre.value(&format!("select id from sync.quarantine where row_id = '{row}'")).await;
+    let (first, second) = (entry(id(80)).await, entry(id(81)).await);
+    let listed = sync::pg::quarantine::list(&centre.sql).await.unwrap();
+    let told = (listed[0].edge.as_deref(), listed[0].table.as_deref(), listed[0].way.as_str());
+    assert_eq!((listed.len(), told), (2, (Some("left"), Some("devices"), "up")));
+    let commands = [
+        ("quarantine list --json".to_owned(), true),
+        ("quarantine list".to_owned(), true),
+        (format!("quarantine release {first}"), false),
+        (format!("quarantine release {first} --set serial_number"), false),
+        (format!("quarantine release {first} --set serial_number=FREE --json"), true),
+        (format!("quarantine discard {second}"), true),
+        (format!("quarantine discard {second} --json"), false),
+        (format!("quarantine discard {}", id(1)), false),
+    ];
+    for (command, done) in commands {
+        let words = ["hub", "--database-url", &centre.database_url].into_iter().chain(command.split(' '));
+        let code = sync::hub::cli::run(words.map(Into::into)).await;
+        assert_eq!(code == std::process::ExitCode::SUCCESS, done, "{command}");
+    }
+    left.exchange().await;
+    assert_eq!((left.codes(), centre.dump(ACME).await), (vec![], left.dump()));
+}
+
+#[tokio::test]
+async fn a_row_that_an_edge_cannot_store_is_listed_at_the_hub_and_shown_in_its_dump() {
+    let (mut centre, mut left, mut right) = world().await;
+    // Some other program at the site wants titles to be unique.
+    left.sql("create unique index titles on tasks (title)");
+    centre.execute(&(task(id(91), "same") + &task(id(92), "same") + &task(id(93), "other"))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), [(id(92), "does_not_fit".to_owned())]);
+    assert_eq!(left.value("select count(*) from tasks"), "2");
+    let listed =
+        "select string_agg(edge || ' ' || way || ' ' || table_name || ' ' || code, ',') from sync.quarantined_rows";
+    assert_eq!(centre.value(listed).await, "left down tasks does_not_fit");
+    assert!(matches!(centre.discard(id(92)).await, Decision::Refused(_)), "the site wrote nothing");
+    // It is renewed, and goes, with the row.
+    centre.execute(&format!("update tasks set priority = 'high' where id = '{}'", id(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    centre.execute(&format!("update tasks set title = 'unlike' where id = '{}'", id(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), centre.value(listed).await), (vec![], "-".to_owned()));
+    assert_eq!(left.value("select count(*) from sync_hub_rows"), "0");
 }

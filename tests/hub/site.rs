@@ -49,7 +49,7 @@ const ROWS: &str = "
 /// A database with capture and two tenants, served by a hub.
 pub(crate) struct Centre {
     pub(crate) database: String,
-    database_url: String,
+    pub(crate) database_url: String,
     pub(crate) sql: Client,
     pub(crate) url: String,
     stops: Vec<oneshot::Sender<()>>,
@@ -134,11 +134,22 @@ impl Centre {
         rows.first().and_then(|row| row.get::<_, Option<String>>(0)).unwrap_or_else(|| "-".to_owned())
     }
 
-    /// Discards the open entry of a row.
+    /// Discards the newest entry of a row.
     pub(crate) async fn discard(&mut self, row: Uuid) -> quarantine::Decision {
-        let newest = format!("select id from sync.quarantine where row_id = '{row}' order by created_at desc limit 1");
-        let entry = self.value(&newest).await.parse().unwrap();
+        let entry = self.entry(row).await;
         quarantine::discard(&mut self.sql, entry, hub::clock::unix_ms()).await.unwrap()
+    }
+
+    /// Releases the newest entry of a row with some columns written over.
+    pub(crate) async fn release(&mut self, row: Uuid, set: &[(&str, &str)]) -> quarantine::Decision {
+        let entry = self.entry(row).await;
+        let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        quarantine::release(&mut self.sql, entry, &set, hub::clock::unix_ms()).await.unwrap()
+    }
+
+    async fn entry(&self, row: Uuid) -> Uuid {
+        let newest = format!("select id from sync.quarantine where row_id = '{row}' order by created_at desc limit 1");
+        self.value(&newest).await.parse().unwrap()
     }
 
     pub(crate) async fn dump(&self, tenant: Uuid) -> Vec<String> {

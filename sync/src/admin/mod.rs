@@ -6,6 +6,7 @@ pub mod dump;
 pub mod edges;
 pub mod maintain;
 pub mod people;
+pub mod quarantine;
 pub mod recover;
 mod sample_rows;
 pub mod seed;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use uuid::Uuid;
 
 use super::config::Settings;
-use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line, recover, verify};
+use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line, quarantine, recover, verify};
 use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
@@ -49,6 +50,9 @@ enum Command {
     /// Tend people's sign-in at sites
     #[command(subcommand, after_help = "Example: echo 271828 | hub user set-pin operator@acme-corp.com")]
     User(User),
+    /// Decide about rows that were refused
+    #[command(subcommand, after_help = "Example: hub quarantine list")]
+    Quarantine(Quarantine),
     /// Print a tenant's rows as its edges hold them
     #[command(after_help = "Example: hub dump --tenant acme-corp --table tasks")]
     Dump {
@@ -182,12 +186,40 @@ enum Recover {
 struct Chosen {
     /// The entry's id
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    id: Option<uuid::Uuid>,
+    id: Option<Uuid>,
     /// Every entry
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     json: Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Quarantine {
+    /// List what was refused, each with its reason
+    #[command(after_help = "Example: hub quarantine list --json")]
+    List(Json),
+    /// Take a refused row after all, as it came or with some columns written over
+    #[command(
+        after_help = "Example: hub quarantine release 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11 --set serial_number=PT-200"
+    )]
+    Release {
+        /// The entry's id
+        id: Uuid,
+        /// Write a column over; `null` empties it
+        #[arg(long, value_name = "COLUMN=VALUE")]
+        set: Vec<String>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Give a refused row up: its site takes what the centre has
+    #[command(after_help = "Example: hub quarantine discard 0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11")]
+    Discard {
+        /// The entry's id
+        id: Uuid,
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -304,6 +336,13 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Verify { edge, json } => verify::run(&settings.database()?, &edge, json.json).await,
         Command::User(User::SetPin { email, site, json }) => {
             people::set_pin(&settings.database()?, &email, site.as_deref(), json.json).await
+        }
+        Command::Quarantine(Quarantine::List(print)) => quarantine::list(&settings.database()?, print.json).await,
+        Command::Quarantine(Quarantine::Release { id, set, json }) => {
+            quarantine::release(&settings.database()?, id, &set, json.json).await
+        }
+        Command::Quarantine(Quarantine::Discard { id, json }) => {
+            quarantine::discard(&settings.database()?, id, json.json).await
         }
         Command::Dump { tenant, table, .. } => dump::print(&settings.database()?, &tenant, table.as_deref()).await,
     }

@@ -157,6 +157,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         }
         cursor.incarnation = present.id;
         edges::report(&**client, edge.id, &pull.report).await?;
+        ledger::unstorable(&**client, &edge, &pull.report.unstorable).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
         }

@@ -54,7 +54,7 @@ pub enum Receipt {
 pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Moment) -> Result<Receipt, StoreError> {
     let mut tx = client.transaction().await?;
     bound_waits(&tx).await?;
-    let Some(edge) = edges::lock(&tx, edge_id, batch.replica).await? else { return Ok(Receipt::Fenced) };
+    let Some(edge) = edges::lock(&tx, edge_id, Some(batch.replica)).await? else { return Ok(Receipt::Fenced) };
     if edge.revoked {
         return Ok(Receipt::Revoked);
     }
@@ -75,6 +75,7 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
         fates: BTreeMap::new(),
         hub_rows: BTreeMap::new(),
         blockers: BTreeMap::new(),
+        release: None,
     };
     let candidates = look(&tx, &mut work).await?;
     let planned = match plan(&tx, &mut work, &candidates).await? {
@@ -129,6 +130,8 @@ pub(super) struct Work<'a> {
     pub(super) hub_rows: BTreeMap<usize, PullRow>,
     /// By place in the batch: the row that stands in the way of a refused one.
     pub(super) blockers: BTreeMap<usize, Uuid>,
+    /// What the operators write over a row that they release; none for a push.
+    pub(super) release: Option<&'a Values>,
 }
 
 impl Work<'_> {
@@ -146,7 +149,7 @@ pub(super) enum Fate {
 }
 
 /// Plans every candidate; the outer error is the store's, the inner one a forgery.
-async fn plan(
+pub(super) async fn plan(
     tx: &Transaction<'_>,
     work: &mut Work<'_>,
     candidates: &[Candidate],
@@ -163,7 +166,9 @@ async fn plan(
                 work.fates.insert(candidate.index, Fate::NeedFull);
             }
             PushPlan::Store { row, conflicts, exact } => {
-                planned.push(candidate.planned(work, row, conflicts, exact));
+                let row = amended(tx, work, row).await?;
+                // Whoever waits for a release is told of it, though the row be as it was sent.
+                planned.push(candidate.planned(work, row, conflicts, exact && work.release.is_none()));
             }
             PushPlan::Gone { conflicts } => {
                 let row = tombstone(tx, work, candidate).await?;
@@ -174,6 +179,15 @@ async fn plan(
     }
     let planned = refuse_foreign(tx, work, candidates, planned).await?;
     revocations::refuse(tx, work, candidates, planned).await.map(Ok)
+}
+
+/// The row with what the operators write over it, as a write of the centre on top.
+async fn amended(tx: &Transaction<'_>, work: &Work<'_>, mut row: Row) -> Result<Row, StoreError> {
+    let Some(values) = work.release.filter(|values| !values.is_empty()) else { return Ok(row) };
+    let dot = centre_dot(tx, work.desk(), row.version.hlc()).await?;
+    row.version.write(dot, &values.keys().cloned().collect::<Vec<_>>());
+    row.values.extend(values.clone());
+    Ok(row)
 }
 
 pub(super) fn decide(candidate: &Candidate, known: Option<&Row>, own: &[ReplicaId]) -> PushPlan {
@@ -266,13 +280,13 @@ async fn refuse_foreign(
     Ok(kept)
 }
 
-async fn bound_waits(tx: &Transaction<'_>) -> Result<(), StoreError> {
+pub(super) async fn bound_waits(tx: &Transaction<'_>) -> Result<(), StoreError> {
     tx.batch_execute(&format!("set local lock_timeout = {LOCK_MS_MAX}")).await?;
     Ok(())
 }
 
 /// Says that rows may be announced. Before the first savepoint: a setting made inside of one goes with it.
-async fn begin_apply(tx: &Transaction<'_>) -> Result<(), StoreError> {
+pub(super) async fn begin_apply(tx: &Transaction<'_>) -> Result<(), StoreError> {
     tx.batch_execute("set local sync.applying = 'on'").await?;
     Ok(())
 }

@@ -215,6 +215,22 @@ fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
     Incoming { table, id, seq, parsed, discarded, came: Came::Row(Box::new(row)) }
 }
 
+/// A batch of one row that was refused before and is to be tried again as it is given here.
+pub(super) fn released(row: PushRow, replica: ReplicaId) -> Batch {
+    let row = incoming(row, replica);
+    Batch {
+        id: Uuid::nil(),
+        hash: Vec::new(),
+        replica,
+        high_seq: row.seq,
+        fence: Fence::default(),
+        rows: vec![row],
+        conflicts: Vec::new(),
+        strange: Vec::new(),
+        audits: Vec::new(),
+    }
+}
+
 /// A row whose name is all that can be read. Its writes are somewhere below the batch's highest.
 fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64) -> Incoming {
     let unreadable =

@@ -164,9 +164,9 @@ pub async fn find_as(client: &impl GenericClient, id: Uuid, replica: ReplicaId) 
     find_with(client, id, Some(replica), "").await
 }
 
-/// An edge as one of its replica ids, locked: two pushes of one edge wait for each other.
-pub async fn lock(tx: &Transaction<'_>, id: Uuid, replica: ReplicaId) -> Result<Option<Edge>, StoreError> {
-    find_with(tx, id, Some(replica), "for update").await
+/// An edge as one of its replica ids, its present one if none is named, locked: two pushes of one edge wait for each other.
+pub async fn lock(tx: &Transaction<'_>, id: Uuid, replica: Option<ReplicaId>) -> Result<Option<Edge>, StoreError> {
+    find_with(tx, id, replica, "for update").await
 }
 
 async fn find_with(

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
 
+use super::batch::REASON_CHARACTERS_MAX;
+use super::edges::Edge;
 use super::error::StoreError;
 use super::versions::number;
 use crate::catalog;
 use crate::merge::conflict::{Conflict, Kind, Status};
 use crate::merge::ids::{ReplicaId, RowId, TableId};
 use crate::wire::conflict;
-use crate::wire::message::{Audit, PartyText};
+use crate::wire::message::{Audit, PartyText, UNSTORABLE_MAX, Unstorable};
 use crate::wire::refusals::RefusalCode;
 
 /// The columns that [`decode`] reads.
@@ -138,6 +140,35 @@ pub async fn quarantine(client: &impl GenericClient, tenant: Uuid, refused: &[Re
     client
         .execute(statement, &[&tenant, &edges, &replicas, &tables, &rows, &seqs, &codes, &reasons, &payloads])
         .await?;
+    Ok(())
+}
+
+/// Lists exactly those rows of the centre that an edge says it cannot store; others that it said so of are closed.
+pub async fn unstorable(client: &impl GenericClient, edge: &Edge, told: &[Unstorable]) -> Result<(), StoreError> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|letter| !letter.is_control()).take(REASON_CHARACTERS_MAX).collect()
+    };
+    let table = |name: &str| catalog::by_name(name).map_or(0, |table| number(table.id));
+    let told = told.iter().take(UNSTORABLE_MAX).map(|one| ((table(&one.table), one.id), one));
+    let told: BTreeMap<(i16, Uuid), &Unstorable> = told.collect();
+    let (tables, rows): (Vec<i16>, Vec<Uuid>) = told.keys().copied().unzip();
+    let codes: Vec<String> = told.values().map(|one| plain(&one.code)).collect();
+    let reasons: Vec<String> = told.values().map(|one| plain(&one.reason)).collect();
+    let statement = "
+      with told as (
+        select * from unnest($4::smallint[], $5::uuid[], $6::text[], $7::text[]) as t (table_id, row_id, code, reason)
+      ), settled as (
+        update sync.quarantine as entry set status = 'superseded', settled_at = now()
+        where entry.edge_id = $2 and entry.way = 'down' and entry.status = 'open'
+          and not exists (select from told where told.table_id = entry.table_id and told.row_id = entry.row_id)
+      )
+      insert into sync.quarantine (tenant_id, edge_id, replica_id, way, table_id, row_id, seq, code, reason, payload)
+      select $1, $2, $3, 'down', told.table_id, told.row_id, 0, told.code, told.reason, '{}' from told
+      on conflict (edge_id, way, table_id, row_id) where status = 'open' do update set
+        code = excluded.code, reason = excluded.reason
+      where (sync.quarantine.code, sync.quarantine.reason) is distinct from (excluded.code, excluded.reason)";
+    let replica = edge.replica.0.cast_signed();
+    client.execute(statement, &[&edge.tenant, &edge.id, &replica, &tables, &rows, &codes, &reasons]).await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::merge::ids::{RowId, TableId};
 use crate::wire::canonical;
 use crate::wire::conflict;
 use crate::wire::convert::ConvertError;
-use crate::wire::message::{Audit, ConflictKind, ConflictStatus, ConflictText, PartyText};
+use crate::wire::message::{Audit, ConflictKind, ConflictStatus, ConflictText, PartyText, UNSTORABLE_MAX, Unstorable};
 
 /// The name space of quarantine ids (RFC 9562, version 5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x2a0e_77d1_93b6_5f0c_8c1d_7761_7973_7461);
@@ -269,7 +269,8 @@ pub struct Quarantined {
     pub discarded: bool,
 }
 
-/// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it.
+/// Keeps a refused row with its reason. A row has one entry for each way; a later refusal replaces it. Somebody may have
+/// given it up while it was on its way: that stands.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
@@ -277,7 +278,7 @@ pub fn refuse(tx: &Transaction<'_>, refused: &Refused, now_ms: u64) -> Result<()
     let insert = "insert into sync_quarantine (id, tbl, row_id, code, reason, payload, created_at)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
         on conflict (id) do update set code = excluded.code, reason = excluded.reason, payload = excluded.payload,
-          created_at = excluded.created_at, status = 'open'";
+          created_at = excluded.created_at, status = case status when 'discarding' then status else 'open' end";
     let id = quarantine_id(refused.way, refused.table, refused.row);
     tx.prepare_cached(insert)?.execute(params![
         id.to_string(),
@@ -327,6 +328,22 @@ pub fn quarantined(tx: &Connection) -> Result<Vec<Quarantined>, StoreError> {
         });
     }
     Ok(entries)
+}
+
+/// The hub's rows that cannot be stored here, as the hub is told of them.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn unstorable(tx: &Connection) -> Result<Vec<Unstorable>, StoreError> {
+    let entries = quarantined(tx)?.into_iter();
+    let of_the_hub = entries.filter(|entry| entry.id == quarantine_id(Way::Down, entry.table, entry.row));
+    let told = |entry: Quarantined| Unstorable {
+        table: catalog::by_id(entry.table).map_or_else(String::new, |table| table.name.to_owned()),
+        id: entry.row.0,
+        code: entry.code,
+        reason: entry.reason,
+    };
+    Ok(of_the_hub.take(UNSTORABLE_MAX).map(told).collect())
 }
 
 /// The one entry that a row can have for a way.

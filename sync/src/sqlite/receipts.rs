@@ -153,7 +153,8 @@ fn given_up(tx: &Transaction<'_>, sent: &PushRow, answer: &RowAnswer, now_ms: u6
     }
     let (code, reason) = (answer.code.clone().unwrap_or_default(), answer.reason.clone().unwrap_or_default());
     let payload = serde_json::to_string(sent).unwrap_or_default();
-    ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)
+    ledger::refuse(tx, &Refused { way: Way::Up, table: table.id, row: id, code, reason, payload }, now_ms)?;
+    quarantine::reopen(tx, key)
 }
 
 /// The hub has forgotten the row as deleted, and keeps what was written since as conflicts. It goes here too, unless

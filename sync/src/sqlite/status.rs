@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::error::StoreError;
+use super::ledger;
 use crate::merge::clock::Hlc;
 use crate::wire::message::Report;
 
@@ -38,8 +39,19 @@ impl Counts {
             lag_ms: self.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms)),
             conflicts_open: self.conflicts_open,
             quarantined: self.quarantined,
+            unstorable: Vec::new(),
         }
     }
+}
+
+/// What an edge tells the hub about itself at `now_ms`, the rows of the hub that it cannot store included.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn report(tx: &Connection, now_ms: u64) -> Result<Report, StoreError> {
+    let counts = counts(tx)?;
+    let unstorable = if counts.quarantined == 0 { Vec::new() } else { ledger::unstorable(tx)? };
+    Ok(Report { unstorable, ..counts.report(now_ms) })
 }
 
 /// Counts.

@@ -72,6 +72,26 @@ pub struct Report {
     pub conflicts_open: u64,
     /// Rows that the hub refused.
     pub quarantined: u64,
+    /// Rows of the hub that it cannot store, the newest, [`UNSTORABLE_MAX`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unstorable: Vec<Unstorable>,
+}
+
+/// Rows of the hub that an edge tells it cannot store.
+pub const UNSTORABLE_MAX: usize = 100;
+
+/// A row of the hub that an edge cannot store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unstorable {
+    /// The table's name.
+    #[serde(rename = "t")]
+    pub table: String,
+    /// The row.
+    pub id: Uuid,
+    /// A stable code.
+    pub code: String,
+    /// The reason in words.
+    pub reason: String,
 }
 
 /// Begins a session.
