@@ -266,8 +266,9 @@ impl Case {
         if waits && matches!(settlement.store, Store::Keep { .. }) {
             return None;
         }
-        let alive =
-            |row: &Option<Row>| row.as_ref().is_some_and(|row| row.version.is_alive() || row.version.vv.is_empty());
+        // A version that lives without its row was deleted in the dark; a row without a version was written there.
+        let lives = |row: &Row| (row.version.is_alive() || row.version.vv.is_empty()) && !row.values.is_empty();
+        let alive = |row: &Option<Row>| row.as_ref().is_some_and(lives);
         let what = match (alive(&self.here), alive(&self.hub)) {
             (false, false) => return None,
             (false, true) => "missing here",
