@@ -333,3 +333,21 @@ async fn a_comparison_names_and_repairs_what_differs_and_costs_in_proportion_to_
     let again = world.hub_command(&["verify", "hq-1", "--json"]).await.succeeded();
     assert!(again.contains("\"differing\":0"), "{again}");
 }
+
+#[tokio::test]
+async fn a_change_that_nobody_captured_is_found_by_the_daily_comparison_and_reaches_every_edge() {
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    for edge in world.edges() {
+        edge.api().await;
+    }
+    world.sql(&(insert(1, "seen") + &insert(2, "seen") + &insert(3, "seen"))).await;
+    world.assert_equal_dumps().await;
+    world.sql(&format!("alter table tasks disable trigger all; {} {}", retitle(1, "unseen"), delete(2))).await;
+    world.hub_command(&["db", "migrate", "up"]).await.succeeded();
+    // A day later, for one of the two edges.
+    world.sql("update sync.edges set verified_at = now() - interval '3 days' where name = 'hq-1'").await;
+    world.edge(0).sync_now().await;
+    world.assert_equal_dumps_of(vec![world.edge(0)]).await;
+    assert_eq!(titles(&world, 1..=3).await, ["unseen", "-", "seen"]);
+    world.assert_equal_dumps().await;
+}

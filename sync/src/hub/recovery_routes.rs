@@ -71,7 +71,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     if here && found == History::EdgeRewound {
         return Ok(judged(Verdict::Reidentify));
     }
-    let asked = hello.reconcile || digest::is_asked(client, edge.id).await?;
+    let asked = hello.reconcile || digest::is_due(client, edge.id).await?;
     if here && cursor.is_some() && !asked {
         return Ok(judged(Verdict::Ok));
     }

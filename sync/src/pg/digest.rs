@@ -259,6 +259,16 @@ pub async fn verified(client: &impl GenericClient, edge: Uuid, verification: &st
     Ok(())
 }
 
+/// Whether a comparison with the edge is due: somebody waits for one, or the last one is a day old. Edges have their turns
+/// spread over a few hours.
+pub async fn is_due(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
+    let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
+        or coalesce(verified_at, enrolled_at) + interval '1 day' + (hashtext(id::text) & 16383) * interval '1 second'
+          < now()
+      from sync.edges where id = $1";
+    Ok(client.query_one(statement, &[&edge]).await?.get(0))
+}
+
 /// Whether somebody waits for a comparison with the edge.
 pub async fn is_asked(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
     let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
