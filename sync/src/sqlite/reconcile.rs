@@ -145,6 +145,7 @@ pub fn complete(connection: &mut Connection, incarnation: Uuid, cursor: &str, re
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     self_state::set_cursor(&tx, cursor, false)?;
     self_state::set_incarnation(&tx, incarnation)?;
+    self_state::set_reconcile(&tx, false)?;
     if rewound {
         send_conflicts_again(&tx)?;
         send_audits_again(&tx)?;
@@ -159,7 +160,7 @@ pub fn complete(connection: &mut Connection, incarnation: Uuid, cursor: &str, re
 /// [`StoreError::Sqlite`].
 pub fn ask(connection: &mut Connection) -> Result<(), StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    tx.execute("update sync_self set reconcile = 1", params![])?;
+    self_state::set_reconcile(&tx, true)?;
     tx.commit()?;
     Ok(())
 }
