@@ -20,8 +20,6 @@ mod random_requests;
 mod reach;
 #[path = "end_to_end/scope.rs"]
 mod scope;
-#[path = "end_to_end/unseen.rs"]
-mod unseen;
 
 use serde_json::Value;
 use tests::api::Api;

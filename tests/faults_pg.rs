@@ -6,6 +6,8 @@
 mod cuts;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/restores.rs"]
+mod restores;
 #[path = "faults/writers.rs"]
 mod writers;
 

@@ -15,7 +15,9 @@ mod site;
 
 use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
+use sync::merge::rename::reissue;
 use sync::wire::message::{Audit, Enroll, NDJSON, Pull, Report, Verdict};
+use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -153,6 +155,129 @@ async fn a_copy_of_an_edge_is_refused_by_its_fence() {
     assert_eq!(copy.hello().await.verdict, Verdict::Reidentify, "a token that the hub has not sealed proves nothing");
     assert_eq!(left.hello().await.verdict, Verdict::Ok);
     assert_eq!(centre.value("select count(*) from tasks").await, "1");
+}
+
+#[tokio::test]
+async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
+    let (_centre, mut left, _right) = pair().await;
+    let mut copy = left.clone();
+    left.task(id(100), "one");
+    left.push().await;
+    copy.task(id(101), "two");
+    let dot = copy.rows[&(8, id(101))].row.version.dots.default.unwrap();
+    let row = |id, hlc: u64| AcceptedRow { table: "tasks".to_owned(), id, dots: vec![(dot.replica.0, dot.seq, hlc)] };
+    let theirs = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
+    let asked =
+        Accepted { rows: vec![row(id(101), dot.hlc.0), row(id(100), theirs.hlc.0), row(id(100), theirs.hlc.0 + 1)] };
+    let answer = copy.post("accepted", stream::write_one(&asked).unwrap()).await;
+    let answer: Accepted = stream::read_one(&answer.body).unwrap();
+    let counts: Vec<usize> = answer.rows.iter().map(|row| row.dots.len()).collect();
+    assert_eq!(counts, [0, 1, 0], "the same number is another write when its stamp is another");
+    let asked = stream::write_one(&Reidentify { replica: copy.me.replica }).unwrap();
+    let given: Reidentified = stream::read_one(&copy.post("reidentify", asked).await.body).unwrap();
+    assert!(given.former.contains(&left.me.replica) && given.replica != left.me.replica);
+    let former = copy.replica();
+    (copy.me.replica, copy.fence) = (given.replica, given.fence);
+    let new = copy.replica();
+    let mut local = copy.rows[&(8, id(101))].clone();
+    copy.seq = 0;
+    let base = local.base.clone().unwrap();
+    reissue(&mut local.row.version, &base, &[former], new, || {
+        copy.seq += 1;
+        copy.seq
+    });
+    copy.rows.insert((8, id(101)), local);
+    assert_eq!(copy.push().await[&id(101)], "accepted");
+    left.task(id(102), "three");
+    assert_eq!(left.push().await[&id(102)], "accepted");
+    for site in [&left, &copy] {
+        assert_eq!(site.hello().await.verdict, Verdict::Ok, "neither fences the other");
+    }
+}
+
+#[tokio::test]
+async fn an_accepted_write_is_known_by_its_stamp_after_it_was_overwritten() {
+    let (centre, mut left, _right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    let dot = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
+    centre.execute("delete from tasks; update sync.row_versions set dots = jsonb_build_object('-', dots -> '-')").await;
+    let name = (dot.replica.0, dot.seq, dot.hlc.0);
+    let rows = vec![AcceptedRow { table: "tasks".to_owned(), id: id(100), dots: vec![name] }];
+    let asked = stream::write_one(&Accepted { rows: rows.clone() }).unwrap();
+    let answer: Accepted = stream::read_one(&left.post("accepted", asked).await.body).unwrap();
+    assert_eq!(answer.rows, rows);
+}
+
+#[tokio::test]
+async fn a_database_on_another_timeline_begins_a_new_incarnation_and_voids_tokens_and_cursors() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    let before = centre.value("select hub_id from sync.hub").await;
+    let replica = centre.value("select replica from sync.hub").await;
+    // As a dump of a cluster that was far ahead would bring them, and as a promotion would.
+    centre
+        .execute("update sync.hub set timeline = '000000FF', system_identifier = coalesce(system_identifier, '1')")
+        .await;
+    centre.execute("update sync.row_versions set txid = 999999999 where table_id = 8").await;
+    left.task(id(101), "two");
+    let welcome = left.hello().await;
+    assert_eq!(welcome.verdict, Verdict::Reconcile);
+    assert_ne!(welcome.incarnation.unwrap().to_string(), before);
+    assert_ne!(centre.value("select replica from sync.hub").await, replica);
+    assert_eq!(centre.value("select count(*) from sync.row_versions where txid = 999999999").await, "0");
+    assert_eq!((left.post("push", left.batch()).await.status, right.try_page(0).await), (409, None));
+    let reconcile = welcome.reconcile.unwrap();
+    assert_eq!(reconcile.renames.iter().map(|rename| rename.0.to_string()).collect::<Vec<_>>(), [replica]);
+    let again = right.hello().await;
+    assert_eq!(
+        (again.verdict, again.incarnation),
+        (Verdict::Reconcile, welcome.incarnation),
+        "one rewind, one incarnation"
+    );
+    assert_eq!(centre.value("select count(*) from sync.incarnations").await, "1");
+    left.fence = reconcile.fence;
+    left.cursor = None;
+    assert_eq!(left.push().await[&id(101)], "accepted");
+}
+
+#[tokio::test]
+async fn what_an_edge_merely_says_begins_no_incarnation() {
+    let (centre, mut left, mut right) = pair().await;
+    left.pull().await;
+    left.fence.count = 1_000;
+    assert_eq!(left.hello().await.verdict, Verdict::Reidentify);
+    // Another edge's cursor is none of ours, however far ahead it is.
+    right.pull().await;
+    left.cursor = right.cursor.clone();
+    left.fence.count = 0;
+    assert_eq!(left.hello().await.verdict, Verdict::Reconcile, "it is compared, and that is all");
+    assert_eq!(centre.value("select count(*) from sync.incarnations").await, "0");
+}
+
+#[tokio::test]
+async fn a_centre_that_lost_a_checkpoint_or_a_token_is_taken_for_rewound() {
+    let (centre, mut left, _right) = pair().await;
+    left.pull().await;
+    centre.execute("create table saved as select * from sync.fences").await;
+    left.pull().await;
+    let back = "update sync.fences as f set (token_count, token, token_before, cursor_count, cursor_nonce) =
+      (select token_count, token, token_before, cursor_count, cursor_nonce from saved s where s.replica_id = f.replica_id)";
+    centre.execute(back).await;
+    let welcome = left.hello().await;
+    assert_eq!(
+        (welcome.verdict, centre.value("select count(*) from sync.incarnations").await.as_str()),
+        (Verdict::Reconcile, "1")
+    );
+    left.fence = welcome.reconcile.unwrap().fence;
+    left.cursor = None;
+    centre.execute("drop table saved; create table saved as select * from sync.fences").await;
+    left.task(id(100), "one");
+    left.push().await;
+    centre.execute(back).await;
+    assert_eq!(left.hello().await.verdict, Verdict::Reconcile);
+    assert_eq!(centre.value("select count(*) from sync.incarnations").await, "2");
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ create table sync.accepted (
   replica_id integer not null,
   seq bigint not null,
   hlc bigint not null,
+  -- Copies that write at the same moment may use one number and one stamp, for different rows.
+  row_id uuid not null,
   constraint accepted_are_identified_by_write primary key (replica_id, seq)
 );
 

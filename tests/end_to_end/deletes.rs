@@ -10,8 +10,9 @@ use crate::{ACME, WAREHOUSE_SITE, id, insert_task, until_conflicts, until_task};
 async fn a_device_created_offline_arrives_with_the_tasks_that_refer_to_it() {
     let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
-    edge.link().cut();
+    // Whoever signs in offline has come with the first page.
     let api = edge.api().await;
+    edge.link().cut();
     let device =
         json!({"name": "New meter", "type": "meter", "site_id": crate::HEADQUARTERS_SITE, "serial_number": "OFF-1"});
     let device = api.post("/devices", &device).await.expect(201)["id"].as_str().expect("a row has an id").to_owned();

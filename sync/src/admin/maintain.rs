@@ -6,22 +6,16 @@ use tokio_postgres::Config;
 use super::{Failure, connect, print_json, print_line};
 use crate::hub::clock;
 use crate::pg::collect::{self, Collected};
-use crate::pg::digest;
 
 /// Forgets what no edge needs any more, and prints how much that was.
 pub async fn maintain(database: &Config, json: bool) -> Result<(), Failure> {
     let mut client = connect(database).await?;
-    let asked = digest::ask_in_turn(&client).await?;
     let Collected { tombstones, scope_changes, enrollments, stale } =
         collect::collect(&mut client, clock::unix_ms()).await?;
     if json {
         return print_json(&json!({
-            "tombstones": tombstones, "scope_changes": scope_changes, "enrollments": enrollments, "stale": stale,
-            "compared": asked,
+            "tombstones": tombstones, "scope_changes": scope_changes, "enrollments": enrollments, "stale": stale
         }));
-    }
-    for edge in asked {
-        print_line(&format!("{edge} is asked to compare itself with the centre"))?;
     }
     for edge in stale {
         print_line(&format!(

@@ -65,22 +65,30 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
         };
         let reason = format!("the edge {} holds what this database has lost", edge.name);
         begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
-        // The database now knows what to tell this edge.
-        return Box::pin(judge(client, &edge, hello)).await;
+        // Whatever it agreed with before, it was told of nothing since.
+        return reconcile(client, &edge, if here { present.id } else { since }).await;
     }
     if here && found == History::EdgeRewound {
         return Ok(judged(Verdict::Reidentify));
     }
-    let asked = hello.reconcile || digest::is_asked(client, edge.id).await?;
+    let asked = hello.reconcile || digest::is_due(client, edge.id).await?;
     if here && cursor.is_some() && !asked {
         return Ok(judged(Verdict::Ok));
     }
-    let renames = renames.unwrap_or_default().iter().map(|rename| (rename.from.0, rename.above, rename.to.0)).collect();
-    let fence = match here {
-        true => hello.fence.clone(),
-        false => fences::renew(client, &present.key, &edge, clock::random()?).await?,
-    };
-    Ok(Judged { reconcile: Some(Reconcile { fence, renames }), ..judged(Verdict::Reconcile) })
+    if here {
+        let reconcile = Some(Reconcile { fence: hello.fence.clone(), renames: Vec::new() });
+        return Ok(Judged { reconcile, ..judged(Verdict::Reconcile) });
+    }
+    reconcile(client, &edge, since).await
+}
+
+/// What an edge is told that last agreed with incarnation `since`. It gets a fence of its own in the present one.
+async fn reconcile(client: &mut Client, edge: &Edge, since: uuid::Uuid) -> Result<Judged, Error> {
+    let incarnation = incarnation::present(client).await?;
+    let renames = incarnation::renames(client, since).await?.unwrap_or_default();
+    let renames = renames.iter().map(|rename| (rename.from.0, rename.above, rename.to.0)).collect();
+    let fence = fences::renew(client, &incarnation.key, edge, clock::random()?).await?;
+    Ok(Judged { verdict: Verdict::Reconcile, incarnation, reconcile: Some(Reconcile { fence, renames }) })
 }
 
 /// The present incarnation, a new one if the database has come to another server.
@@ -139,9 +147,8 @@ pub(super) async fn accepted(State(hub): State<Hub>, edge: Edge, body: Body) -> 
     let client = hub.pool.get().await?;
     let own = edges::replicas(&**client, edge.id).await?;
     let taken = accepted::find(&**client, edge.tenant, &own, &rows).await?;
-    let of_row = |dots: Vec<accepted::Name>| dots.into_iter().filter(|name| taken.contains(name)).collect();
-    let rows = rows.into_iter().map(|mut row| {
-        row.dots = of_row(row.dots);
+    let rows = rows.into_iter().zip(taken).map(|(mut row, taken)| {
+        row.dots.retain(|name| taken.contains(name));
         row
     });
     answer_one(&Accepted { rows: rows.collect() })

@@ -151,7 +151,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let present = incarnation::present(&**client).await?;
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
-        let asked = pull.cursor.is_some() && digest::is_asked(&**client, edge.id).await?;
+        let asked = pull.cursor.is_some() && digest::is_due(&**client, edge.id).await?;
         if asked || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
             return Err(Error::Fence);
         }

@@ -1,5 +1,4 @@
-//! What the hub does by itself while it serves, once an hour: it forgets what no edge needs ([`collect`]), and asks the
-//! edges in turn to compare themselves, each once a day.
+//! What the hub tidies up while it serves, once an hour: see [`collect`].
 
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::clock;
 use super::error::{Error, causes};
 use crate::pg::collect::{self, Collected};
-use crate::pg::digest;
 
 /// How long after its start for the first time, in milliseconds: the edges come first.
 const START_MS: u64 = 60_000;
@@ -37,9 +35,5 @@ pub(super) async fn run(pool: Pool) {
 
 async fn tidy(pool: &Pool) -> Result<Collected, Error> {
     let mut client = pool.get().await?;
-    let asked = digest::ask_in_turn(&**client).await?;
-    if !asked.is_empty() {
-        tracing::debug!(edges = asked.join(", "), "edges are asked to compare themselves");
-    }
     Ok(collect::collect(&mut client, clock::unix_ms()).await?)
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::versions;
 use crate::catalog;
-use crate::merge::clock::{Dot, Hlc};
-use crate::merge::ids::ReplicaId;
+use crate::merge::clock::Dot;
+use crate::merge::ids::{ReplicaId, RowId};
 use crate::wire::recovery::AcceptedRow;
 
 /// How many numbers of a replica are kept.
@@ -23,12 +23,12 @@ pub const KEPT_MAX: u64 = 100_000;
 pub type Name = (u32, u64, u64);
 
 /// Remembers writes, and forgets those that are too old.
-pub async fn remember(tx: &Transaction<'_>, dots: &[Dot]) -> Result<(), StoreError> {
-    if dots.is_empty() {
+pub async fn remember(tx: &Transaction<'_>, writes: &[(RowId, Dot)]) -> Result<(), StoreError> {
+    if writes.is_empty() {
         return Ok(());
     }
-    insert(tx, dots).await?;
-    let mut highest: Vec<(ReplicaId, u64)> = dots.iter().map(|dot| (dot.replica, dot.seq)).collect();
+    insert(tx, writes).await?;
+    let mut highest: Vec<(ReplicaId, u64)> = writes.iter().map(|(_, dot)| (dot.replica, dot.seq)).collect();
     highest.sort_unstable();
     highest.reverse();
     highest.dedup_by_key(|(replica, _)| *replica);
@@ -38,51 +38,51 @@ pub async fn remember(tx: &Transaction<'_>, dots: &[Dot]) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Those of the asked writes that were taken exactly so. `own` are the ids of the edge that asks.
+/// Those of the asked writes that were taken exactly so, row by row. `own` are the ids of the edge that asks.
 pub async fn find(
     client: &impl GenericClient,
     tenant: Uuid,
     own: &[ReplicaId],
     rows: &[AcceptedRow],
-) -> Result<BTreeSet<Name>, StoreError> {
-    let is_own = |name: &&Name| own.contains(&ReplicaId(name.0));
-    let asked: BTreeSet<Name> = rows.iter().flat_map(|row| &row.dots).filter(is_own).copied().collect();
-    let mut taken = kept(client, &asked).await?;
-    for table in catalog::TABLES {
-        let ids: Vec<Uuid> = rows.iter().filter(|row| row.table == table.name).map(|row| row.id).collect();
-        if ids.is_empty() {
-            continue;
+) -> Result<Vec<BTreeSet<Name>>, StoreError> {
+    let mut found = Vec::new();
+    for row in rows {
+        let asked: BTreeSet<Name> = row.dots.iter().filter(|name| own.contains(&ReplicaId(name.0))).copied().collect();
+        let mut taken = kept(client, row.id, &asked).await?;
+        if let Some(table) = catalog::by_name(&row.table) {
+            let stored = versions::read(client, table, tenant, &[row.id]).await?;
+            for stored in stored.into_values().flatten() {
+                let shown = stored.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0));
+                taken.extend(shown.filter(|name| asked.contains(name)));
+            }
         }
-        for stored in versions::read(client, table, tenant, &ids).await?.into_values().flatten() {
-            let shown = stored.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0));
-            taken.extend(shown.filter(|name| asked.contains(name)));
-        }
+        found.push(taken);
     }
-    Ok(taken)
+    Ok(found)
 }
 
-async fn kept(client: &impl GenericClient, asked: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+async fn kept(client: &impl GenericClient, row: Uuid, asked: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
     let replicas: Vec<i32> = asked.iter().map(|(replica, ..)| replica.cast_signed()).collect();
     let seqs: Vec<i64> = asked.iter().map(|(_, seq, _)| seq.cast_signed()).collect();
     let clocks: Vec<i64> = asked.iter().map(|(.., hlc)| hlc.cast_signed()).collect();
     let statement = "select kept.replica_id, kept.seq, kept.hlc from sync.accepted as kept
       join unnest($1::integer[], $2::bigint[], $3::bigint[]) as asked (replica_id, seq, hlc)
-        using (replica_id, seq, hlc)";
-    let rows = client.query(statement, &[&replicas, &seqs, &clocks]).await?;
-    let name = |row: &tokio_postgres::Row| {
-        let (seq, Hlc(hlc)) = (row.get::<_, i64>(1).cast_unsigned(), Hlc(row.get::<_, i64>(2).cast_unsigned()));
-        (row.get::<_, i32>(0).cast_unsigned(), seq, hlc)
-    };
+        using (replica_id, seq, hlc)
+      where kept.row_id = $4";
+    let rows = client.query(statement, &[&replicas, &seqs, &clocks, &row]).await?;
+    let unsigned = |row: &tokio_postgres::Row, column| row.get::<_, i64>(column).cast_unsigned();
+    let name = |row: &tokio_postgres::Row| (row.get::<_, i32>(0).cast_unsigned(), unsigned(row, 1), unsigned(row, 2));
     Ok(rows.iter().map(name).collect())
 }
 
-async fn insert(tx: &Transaction<'_>, dots: &[Dot]) -> Result<(), StoreError> {
-    let replicas: Vec<i32> = dots.iter().map(|dot| dot.replica.0.cast_signed()).collect();
-    let seqs: Vec<i64> = dots.iter().map(|dot| dot.seq.cast_signed()).collect();
-    let clocks: Vec<i64> = dots.iter().map(|dot| dot.hlc.0.cast_signed()).collect();
-    let statement = "insert into sync.accepted (replica_id, seq, hlc)
-      select * from unnest($1::integer[], $2::bigint[], $3::bigint[]) on conflict do nothing";
-    tx.execute(statement, &[&replicas, &seqs, &clocks]).await?;
+async fn insert(tx: &Transaction<'_>, writes: &[(RowId, Dot)]) -> Result<(), StoreError> {
+    let replicas: Vec<i32> = writes.iter().map(|(_, dot)| dot.replica.0.cast_signed()).collect();
+    let seqs: Vec<i64> = writes.iter().map(|(_, dot)| dot.seq.cast_signed()).collect();
+    let clocks: Vec<i64> = writes.iter().map(|(_, dot)| dot.hlc.0.cast_signed()).collect();
+    let rows: Vec<Uuid> = writes.iter().map(|(row, _)| row.0).collect();
+    let statement = "insert into sync.accepted (replica_id, seq, hlc, row_id)
+      select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::uuid[]) on conflict do nothing";
+    tx.execute(statement, &[&replicas, &seqs, &clocks, &rows]).await?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::catalog::{self, Direction};
 use crate::merge::clock::{Dot, Hlc};
 use crate::merge::conflict::Conflict;
 use crate::merge::ids::RowId;
-use crate::merge::plan::{Clamp, clamp_conflict};
+use crate::merge::plan::{Clamp, Push, clamp_conflict};
 use crate::merge::rename::unanswered;
 use crate::merge::value::Value;
 use crate::merge::vector::Vector;
@@ -219,10 +219,16 @@ impl Work<'_> {
 }
 
 /// The writes that were taken, with the stamps with which they came: the pusher asks for them by these.
-pub(super) fn accepted(work: &Work<'_>) -> Vec<Dot> {
+pub(super) fn accepted(work: &Work<'_>) -> Vec<(RowId, Dot)> {
     let taken = work.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Taken(..)));
-    let pushed = taken.filter_map(|(index, _)| work.batch.rows.get(*index)?.parsed.as_ref().ok());
-    pushed.flat_map(|(_, push)| unanswered(&push.version, &push.base, &work.own)).collect()
+    let pushed = taken.filter_map(|(index, _)| {
+        let incoming = work.batch.rows.get(*index)?;
+        Some((incoming.id, &incoming.parsed.as_ref().ok()?.1))
+    });
+    let writes = |(id, push): (RowId, &Push)| {
+        unanswered(&push.version, &push.base, &work.own).into_iter().map(move |dot| (id, dot)).collect::<Vec<_>>()
+    };
+    pushed.flat_map(writes).collect()
 }
 
 pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], unix_ms: u64, token: &[u8]) -> Vec<u8> {

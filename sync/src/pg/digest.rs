@@ -25,10 +25,6 @@ use crate::wire::version::{DotsText, VectorText};
 
 /// Rows that are read for one request.
 pub const ROWS_MAX: u64 = 150_000;
-/// How long an edge may go without being compared, in days.
-pub const COMPARED_DAYS_MAX: i32 = 1;
-/// In how many turns the edges that are due are asked.
-const TURNS: i64 = 12;
 /// Rows read at once.
 const PAGE_ROWS: usize = 2_000;
 
@@ -264,6 +260,16 @@ pub async fn verified(client: &impl GenericClient, edge: Uuid, verification: &st
     Ok(())
 }
 
+/// Whether a comparison with the edge is due: somebody waits for one, or the last one is a day old. Edges have their turns
+/// spread over a few hours.
+pub async fn is_due(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
+    let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
+        or coalesce(verified_at, enrolled_at) + interval '1 day' + (hashtext(id::text) & 16383) * interval '1 second'
+          < now()
+      from sync.edges where id = $1";
+    Ok(client.query_one(statement, &[&edge]).await?.get(0))
+}
+
 /// Whether somebody waits for a comparison with the edge.
 pub async fn is_asked(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
     let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
@@ -275,25 +281,6 @@ pub async fn is_asked(client: &impl GenericClient, edge: Uuid) -> Result<bool, S
 pub async fn ask(client: &impl GenericClient, name: &str) -> Result<Option<Uuid>, StoreError> {
     let statement = "update sync.edges set verify_asked_at = clock_timestamp() where name = $1 returning id";
     Ok(client.query_opt(statement, &[&name]).await?.map(|row| row.get(0)))
-}
-
-/// Asks for a comparison of those edges that were not compared for [`COMPARED_DAYS_MAX`], a share of them at a time, so
-/// that they take turns. What was changed at the centre unseen (triggers off, a subscription's apply) comes to light
-/// this way. Returns their names.
-pub async fn ask_in_turn(client: &impl GenericClient) -> Result<Vec<String>, StoreError> {
-    let statement = "
-      with live as (
-        select id, greatest(verified_at, verify_asked_at, enrolled_at) as compared
-        from sync.edges where status = 'enrolled' and stale_at is null
-      )
-      update sync.edges as edge set verify_asked_at = clock_timestamp()
-      from (
-        select id from live where compared < now() - make_interval(days => $1)
-        order by compared limit (select 1 + count(*) / $2 from live)
-      ) as due
-      where edge.id = due.id returning edge.name";
-    let rows = client.query(statement, &[&COMPARED_DAYS_MAX, &TURNS]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// What the last comparison found, and when, RFC 3339.

@@ -306,3 +306,75 @@ fn evict(tx: &Transaction<'_>, evicted: &Evict) -> Result<(), StoreError> {
 fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payload: String) -> Refused {
     Refused { way: Way::Down, table, row, code: code.as_str().to_owned(), reason, payload }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::ids::ReplicaId;
+    use crate::sqlite;
+    use crate::wire::message::{Enrolled, Fence, Page, PullEnd};
+    use crate::wire::version::{DotsText, VectorText};
+    use uuid::Uuid;
+
+    const OWN: ReplicaId = ReplicaId(7);
+
+    /// An edge that has written one task, which waits.
+    fn edge() -> (Connection, Tracked) {
+        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
+        let tenant = Uuid::from_u128(1);
+        let identity = Enrolled {
+            edge: Uuid::from_u128(2),
+            name: "hq-1".to_owned(),
+            replica: OWN.0,
+            credential: String::new(),
+            tenant,
+            site: Uuid::from_u128(3),
+            fence: Fence::default(),
+        };
+        let tx = connection.transaction().unwrap();
+        self_state::enrolled(&tx, &identity, "http://hub").unwrap();
+        tx.commit().unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, 'ours')";
+        connection.execute(insert, [Uuid::from_u128(4).to_string(), tenant.to_string()]).unwrap();
+        let tracked = versions::load(&connection, tasks(), RowId(Uuid::from_u128(4))).unwrap().unwrap();
+        (connection, tracked)
+    }
+
+    fn tasks() -> &'static Table {
+        catalog::by_name("tasks").unwrap()
+    }
+
+    fn is_forked_by(id: u128, change: impl FnOnce(&mut Version)) -> bool {
+        let (mut connection, tracked) = edge();
+        let mut version = tracked.version;
+        change(&mut version);
+        let values = rows::load(&connection, tasks(), RowId(Uuid::from_u128(4))).unwrap().unwrap();
+        let row = PullRow {
+            table: "tasks".to_owned(),
+            id: Uuid::from_u128(id),
+            vv: VectorText(version.vv),
+            gone: VectorText(version.gone),
+            dots: DotsText(version.dots),
+            values: convert::fields(tasks(), &values),
+        };
+        let page = PulledPage {
+            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
+            rows: vec![row],
+            evicted: Vec::new(),
+            conflicts: Vec::new(),
+            end: PullEnd { lines: 1, cursor: "c".to_owned(), complete: true },
+        };
+        let applied = super::page(&mut connection, &page, 0).unwrap();
+        assert_eq!(applied.forked, self_state::load(&connection).unwrap().cursor.is_none(), "all or nothing is stored");
+        applied.forked
+    }
+
+    #[test]
+    fn a_page_with_own_writes_that_were_never_made_here_is_not_applied() {
+        assert!(!is_forked_by(4, |_| {}), "the very write that waits, taken by the hub");
+        assert!(is_forked_by(4, |version| version.dots.default.as_mut().unwrap().hlc.0 += 1), "the copy's first write");
+        assert!(is_forked_by(5, |version| version.vv.observe(OWN, 2)), "a write beyond our last one");
+        assert!(!is_forked_by(5, |version| version.vv = [(ReplicaId(1), 9)].into_iter().collect()), "another's write");
+    }
+}

@@ -146,6 +146,7 @@ pub fn complete(connection: &mut Connection, incarnation: Uuid, cursor: &str, re
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     self_state::set_cursor(&tx, cursor, false)?;
     self_state::set_incarnation(&tx, incarnation)?;
+    self_state::set_reconcile(&tx, false)?;
     if rewound {
         send_conflicts_again(&tx)?;
         send_audits_again(&tx)?;
@@ -160,7 +161,7 @@ pub fn complete(connection: &mut Connection, incarnation: Uuid, cursor: &str, re
 /// [`StoreError::Sqlite`].
 pub fn ask(connection: &mut Connection) -> Result<(), StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    tx.execute("update sync_self set reconcile = 1", params![])?;
+    self_state::set_reconcile(&tx, true)?;
     tx.commit()?;
     Ok(())
 }
@@ -281,8 +282,9 @@ impl Case {
         if waits && matches!(settlement.store, Store::Keep { .. }) {
             return None;
         }
-        let alive =
-            |row: &Option<Row>| row.as_ref().is_some_and(|row| row.version.is_alive() || row.version.vv.is_empty());
+        // A version that lives without its row was deleted in the dark; a row without a version was written there.
+        let lives = |row: &Row| (row.version.is_alive() || row.version.vv.is_empty()) && !row.values.is_empty();
+        let alive = |row: &Option<Row>| row.as_ref().is_some_and(lives);
         let what = match (alive(&self.here), alive(&self.hub)) {
             (false, false) => return None,
             (false, true) => "missing here",

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, TransactionBehavior};
+use uuid::Uuid;
 
 use super::error::StoreError;
 use super::outbox;
@@ -14,12 +15,12 @@ use super::self_state::{self, SelfState};
 use super::versions::{self, Tracked};
 use crate::catalog::{Direction, TABLES};
 use crate::merge::clock::Dot;
-use crate::merge::ids::ReplicaId;
+use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::rename::{reissue, unanswered};
 use crate::wire::recovery::{AcceptedRow, Reidentified};
 
-/// Writes that the hub has, exactly: replica, seq and stamp.
-pub type Taken = BTreeSet<(u32, u64, u64)>;
+/// Writes that the hub has, exactly: their row, replica, seq and stamp.
+pub type Taken = BTreeSet<(Uuid, (u32, u64, u64))>;
 
 /// Every write that waits, for the hub to say which it has.
 ///
@@ -53,7 +54,7 @@ pub fn adopt(connection: &mut Connection, given: &Reidentified, taken: &Taken) -
     let mut seq = 0;
     for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
         for (id, tracked) in versions::load_all_pending(&tx, table)? {
-            let tracked = moved(&this, tracked, taken, ReplicaId(given.replica), &mut seq);
+            let tracked = moved(&this, id, tracked, taken, ReplicaId(given.replica), &mut seq);
             versions::save(&tx, table, id, &tracked)?;
         }
     }
@@ -66,10 +67,10 @@ pub fn adopt(connection: &mut Connection, given: &Reidentified, taken: &Taken) -
 }
 
 /// A row that waits, under the new id as far as the hub does not have it. One that the hub has whole waits no more.
-fn moved(this: &SelfState, tracked: Tracked, taken: &Taken, to: ReplicaId, seq: &mut u64) -> Tracked {
+fn moved(this: &SelfState, id: RowId, tracked: Tracked, taken: &Taken, to: ReplicaId, seq: &mut u64) -> Tracked {
     let Tracked { mut version, base, hub_had_ms, .. } = tracked;
     let mut acknowledged = base.unwrap_or_default();
-    let has = |dot: &Dot| taken.contains(&(dot.replica.0, dot.seq, dot.hlc.0));
+    let has = |dot: &Dot| taken.contains(&(id.0, (dot.replica.0, dot.seq, dot.hlc.0)));
     let own = this.own();
     for dot in unanswered(&version, &acknowledged, &own).iter().filter(|dot| has(dot)) {
         acknowledged.observe(dot.replica, dot.seq);

@@ -137,8 +137,18 @@ pub(super) fn next_seq(tx: &Transaction<'_>) -> Result<u64, StoreError> {
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub fn set_incarnation(tx: &Transaction<'_>, incarnation: Uuid) -> Result<(), StoreError> {
-    let update = "update sync_self set incarnation = ?1, reconcile = 0";
+    let update = "update sync_self set incarnation = ?1";
     tx.prepare_cached(update)?.execute([incarnation.to_string()])?;
+    Ok(())
+}
+
+/// Notes whether this edge asks to be compared with the centre.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn set_reconcile(tx: &Transaction<'_>, asks: bool) -> Result<(), StoreError> {
+    let update = "update sync_self set reconcile = ?1";
+    tx.prepare_cached(update)?.execute([asks])?;
     Ok(())
 }
 
