@@ -34,6 +34,11 @@ impl Act {
         self.clock.uuid_v7()
     }
 
+    /// When, in stored form, for what is kept for a time: no jump of the box's clock makes it older or newer.
+    pub fn steady_now(&self) -> String {
+        times::timestamp(self.clock.steady_ms())
+    }
+
     /// Writes down what was done, and that it was the operator of the box who did it when it was nobody of the tenant.
     ///
     /// # Errors

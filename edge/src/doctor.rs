@@ -16,7 +16,6 @@ use sync::sqlite::health::{self, Capture};
 use sync::sqlite::self_state::{self, SelfState};
 use sync::sqlite::status::{self, Counts};
 use sync::sqlite::{self, open_reader};
-use sync::wire::canonical;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -242,8 +241,7 @@ fn references(tx: &Connection, hydrating: bool) -> Result<Finding, StoreError> {
 
 fn clock_of(state: &SelfState, now_ms: u64) -> Finding {
     let now = times::timestamp(now_ms);
-    let heard_ms = state.last_exchange_at.as_deref().and_then(|at| canonical::timestamp_micros(at).ok());
-    let heard_ms = heard_ms.map_or(0, |micros| u64::try_from(micros / 1000).unwrap_or(0));
+    let heard_ms = state.last_exchange_at.as_deref().and_then(times::unix_ms).unwrap_or_default();
     if now_ms < CLOCK_MS_MIN || now_ms.saturating_add(FUTURE_MS_MAX) < heard_ms {
         let advice = "set the clock, or its battery: until then what is written here loses to what others write";
         return error("clock", format!("it says {now}, which is past"), advice);

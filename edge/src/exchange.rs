@@ -65,8 +65,8 @@ impl StepError {
 pub struct Greeting {
     /// What to do.
     pub verdict: Verdict,
-    /// The hub's clock less ours, in milliseconds.
-    pub offset_ms: i64,
+    /// What the hub's clock says, in Unix milliseconds.
+    pub hub_ms: u64,
 }
 
 impl Exchange {
@@ -82,9 +82,7 @@ impl Exchange {
     pub async fn greet(&self) -> Result<Greeting, StepError> {
         let welcome = self.hub.hello(&self.hello().await?).await?;
         let now_ms = self.app.clock.unix_ms();
-        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let offset_ms = signed(welcome.unix_ms).saturating_sub(signed(now_ms));
-        let verdict = Verdict::from(welcome.verdict);
+        let (verdict, hub_ms) = (Verdict::from(welcome.verdict), welcome.unix_ms);
         let work = move |connection: &mut Connection| -> Result<(), StoreError> {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             directory::replace(&tx, &welcome.directory)?;
@@ -94,7 +92,7 @@ impl Exchange {
             Ok(())
         };
         self.app.db.write(work).await?;
-        Ok(Greeting { verdict, offset_ms })
+        Ok(Greeting { verdict, hub_ms })
     }
 
     /// Sends the batch in flight, or a new one; `None` when nothing waits.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use sync::sqlite::error::StoreError;
-use sync::sqlite::{self, self_state};
+use sync::sqlite::{self, self_state, sessions};
 use tokio::task::JoinSet;
 
 use crate::App;
@@ -17,6 +17,7 @@ use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::db::{Db, Writer};
 use crate::sync_handle::{self, SyncPort};
+use crate::times;
 
 /// How long the last write jobs may take when the edge stops, in milliseconds.
 pub const CLOSE_MS_MAX: u64 = 5_000;
@@ -62,10 +63,17 @@ pub fn open(config: Config) -> Result<Running, OpenError> {
         take_identity(&mut connection, &credential)?;
     }
     let open_reader = || sqlite::open_reader(&data.database()).map_err(OpenError::from);
+    let clock = Clock::new().not_before(steady_ms(&connection)?);
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
-    let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
+    let app = App { db, clock, config: Arc::new(config), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
+}
+
+/// How far an earlier process got by its steady clock, in Unix milliseconds.
+fn steady_ms(connection: &Connection) -> Result<u64, StoreError> {
+    let latest = sessions::latest(connection)?;
+    Ok(latest.as_deref().and_then(times::unix_ms).unwrap_or_default())
 }
 
 /// Finishes an enrolment that was interrupted between its file and the database.

@@ -41,7 +41,9 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
     let read =
         |tx: &rusqlite::Transaction<'_>| -> Result<_, StoreError> { Ok((self_state::load(tx)?, status::counts(tx)?)) };
     let (edge, counts) = app.db.snapshot(read).await?;
-    let Link { state, caught_up, last_exchange_ms, last_error, hub_time_offset_ms, .. } = link;
+    // The box's clock may have been set since the hub said what time it is.
+    let offset_ms = link.hub_time_offset_ms(app.clock.unix_ms(), app.clock.monotonic_ms());
+    let Link { state, caught_up, last_exchange_ms, last_error, .. } = link;
     // The link knows of nothing before this process began; the database does.
     Ok(Status {
         state: if edge.is_enrolled() { name(state) } else { name(LinkState::Unenrolled) },
@@ -49,7 +51,7 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
         pending: counts.rows_pending,
         last_exchange_at: last_exchange_ms.map(times::timestamp).or(edge.last_exchange_at),
         last_error: last_error.or(edge.last_error),
-        hub_time_offset_ms: hub_time_offset_ms.or(edge.clock_offset_ms),
+        hub_time_offset_ms: offset_ms.or(edge.clock_offset_ms),
         conflicts_open: counts.conflicts_open,
         quarantined: counts.quarantined,
     })

@@ -237,6 +237,7 @@ impl SyncLoop {
             Step::Pushed(number, Ok(receipt)) => self.handle_receipt(number, receipt),
             Step::Pulled(number, Ok(page)) => {
                 self.heard();
+                self.link.heard_time(page.head.unix_ms, self.now_ms());
                 if let Some(rows) = page.head.rows_total {
                     self.link.progress.rows_pulled_goal = Some(self.link.progress.rows_pulled + rows);
                 }
@@ -255,9 +256,9 @@ impl SyncLoop {
         }
     }
 
-    fn handle_greeting(&mut self, Greeting { verdict, offset_ms }: Greeting) {
+    fn handle_greeting(&mut self, Greeting { verdict, hub_ms }: Greeting) {
         self.heard();
-        self.link.hub_time_offset_ms = Some(offset_ms);
+        self.link.heard_time(hub_ms, self.now_ms());
         self.session.handle_welcome(verdict, self.now_ms());
         if verdict != Verdict::Ok {
             self.fail(reason_of(verdict));

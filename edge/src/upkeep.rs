@@ -33,7 +33,7 @@ pub async fn run(app: App) {
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub async fn tidy(app: &App) -> Result<(), StoreError> {
-    let now = times::timestamp(app.clock.unix_ms());
+    let now = times::timestamp(app.clock.steady_ms());
     let work = move |connection: &mut rusqlite::Connection| {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         changes::cut(&tx, CHANGES_KEPT)?;

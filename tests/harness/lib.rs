@@ -8,6 +8,7 @@ pub mod desk;
 pub mod dumps;
 pub mod events;
 pub mod every_case;
+pub mod fake_clock;
 pub mod fates;
 pub mod fault_proxy;
 pub mod history;
