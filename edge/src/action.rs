@@ -80,6 +80,9 @@ async fn run<T: Send + 'static>(
     author: Option<Uuid>,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
+    if !app.storage.has_room() {
+        return Err(Refusal::DiskFull);
+    }
     let clock = app.clock;
     let work = move |connection: &mut rusqlite::Connection| {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -96,5 +99,9 @@ async fn run<T: Send + 'static>(
         tx.commit()?;
         Ok(done)
     };
-    app.db.write(work).await
+    let done = app.db.write(work).await;
+    if let Err(Refusal::Store(error)) = &done {
+        app.storage.notice(error);
+    }
+    done
 }

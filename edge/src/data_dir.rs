@@ -5,6 +5,7 @@
 //! | `edge.db` (and `-wal`, `-shm`) | the mirror | the writer's thread; plain clients |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
 //! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
+//! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -58,6 +59,16 @@ impl DataDir {
     /// The credential.
     pub fn credential(&self) -> PathBuf {
         self.path.join("credential.json")
+    }
+
+    /// The room that is kept for sending what waits.
+    pub fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    /// A file that is made and removed to see whether files can be made.
+    pub fn trial(&self) -> PathBuf {
+        self.path.join("trial")
     }
 
     /// The control socket.

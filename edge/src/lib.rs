@@ -38,6 +38,7 @@ pub mod sessions;
 pub mod sites;
 pub mod socket;
 pub mod status;
+pub mod storage;
 pub mod sync_handle;
 pub mod sync_loop;
 pub mod tasks;
@@ -54,6 +55,8 @@ pub struct App {
     pub clock: clock::Clock,
     /// What this edge was told before it started.
     pub config: Arc<config::Config>,
+    /// The disk.
+    pub storage: Arc<storage::Storage>,
     /// The sync loop: asks it, and watches how the link to the hub stands (`sync.link()`, `sync.watch()`).
     pub sync: sync_handle::SyncHandle,
 }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::db::{Db, Writer};
+use crate::storage::Storage;
 use crate::sync_handle::{self, SyncPort};
 use crate::times;
 
@@ -66,7 +67,7 @@ pub fn open(config: Config) -> Result<Running, OpenError> {
     let clock = Clock::new().not_before(steady_ms(&connection)?);
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
-    let app = App { db, clock, config: Arc::new(config), sync };
+    let app = App { db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
 }
 

@@ -30,6 +30,10 @@ pub struct Status {
     pub conflicts_open: u64,
     /// Rows that were refused, here or at the hub.
     pub quarantined: u64,
+    /// How the box's disk takes writes: `ok`, `full`, `read_only` or `failing`. Reading goes on in any case, and sending
+    /// what waits also when it is full.
+    #[schema(pattern = "^(ok|full|read_only|failing)$", example = "ok")]
+    pub storage: &'static str,
 }
 
 /// How this edge stands now.
@@ -54,6 +58,7 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
         hub_time_offset_ms: offset_ms.or(edge.clock_offset_ms),
         conflicts_open: counts.conflicts_open,
         quarantined: counts.quarantined,
+        storage: app.storage.condition().name(),
     })
 }
 

@@ -324,6 +324,9 @@ impl SyncLoop {
         if !error.is_the_hubs() {
             self.unacknowledged_since_ms = None;
         }
+        if let StepError::Store(error) = error {
+            self.app.storage.notice(error);
+        }
         // Failures of the database are the operator's, and are logged where they are handled: here.
         match error.failure() {
             Failure::Local => tracing::error!(%error, "the exchange failed"),

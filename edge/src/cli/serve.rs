@@ -57,6 +57,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
+    edge.spawn(crate::storage::watch(edge.app.clone()));
     edge.spawn(crate::upkeep::run(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;

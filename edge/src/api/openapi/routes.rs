@@ -510,7 +510,7 @@ fn me_example() -> Value {
 
 fn status_example() -> Value {
     json!({"state": "online", "in_sync": true, "pending": 0, "last_exchange_at": AT, "last_error": null,
-        "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0})
+        "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0, "storage": "ok"})
 }
 
 fn history_example() -> Value {
