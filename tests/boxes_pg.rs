@@ -7,6 +7,8 @@
 mod clocks;
 #[path = "boxes/disks.rs"]
 mod disks;
+#[path = "boxes/limits.rs"]
+mod limits;
 
 /// Acme's id in the sample data.
 const ACME: &str = "5eed0000-0000-4000-8000-000100000001";

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use sync::listener;
-use sync::merge::limits::HEAD_MS_MAX;
+use sync::listener::{self, Limits};
+use sync::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -69,7 +69,8 @@ async fn serve(config: Config) -> Result<(), CliError> {
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
     };
-    let mut server = tokio::spawn(listener::serve(listener, router, HEAD_MS_MAX, asked_to_stop));
+    let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
+    let mut server = tokio::spawn(listener::serve(listener, router, limits, asked_to_stop));
     tokio::select! {
         ended = &mut server => tracing::error!(?ended, "the server ended by itself"),
         () = stop.asked() => {
