@@ -5,6 +5,8 @@
 
 #[path = "boxes/clocks.rs"]
 mod clocks;
+#[path = "boxes/damage.rs"]
+mod damage;
 #[path = "boxes/disks.rs"]
 mod disks;
 #[path = "boxes/limits.rs"]

@@ -3,6 +3,7 @@
 //! | file | purpose | written by |
 //! |---|---|---|
 //! | `edge.db` (and `-wal`, `-shm`) | the mirror | the writer's thread; plain clients |
+//! | `edge.db.damaged-`... | a mirror that was damaged, until somebody removes it | `rescue` |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
 //! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
@@ -54,6 +55,11 @@ impl DataDir {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.path.join("edge.db")
+    }
+
+    /// A damaged database out of which not all has been taken over yet.
+    pub fn rescued(&self) -> PathBuf {
+        self.path.join("edge.db.rescue")
     }
 
     /// The credential.

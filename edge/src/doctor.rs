@@ -23,6 +23,7 @@ use crate::control::{self, Answer, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::hub_client::{self, HubError};
+use crate::rescue;
 use crate::times;
 
 /// Below so many free bytes the disk is an error: a large page from HQ may not fit.
@@ -77,6 +78,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
             None
         }
     };
+    findings.extend(set_aside(&data));
     let credential = Credential::load(&data.credential());
     findings.push(identity(state.as_ref(), &credential));
     let stored = credential.ok().flatten().map(|credential| credential.hub);
@@ -171,6 +173,9 @@ fn is_locked(lock: &Path) -> bool {
 }
 
 fn opening(problem: &StoreError) -> Finding {
+    if rescue::means_damage(problem) {
+        return damaged(&problem.to_string());
+    }
     let advice = "keep a copy of the data directory before anything else; then see what the message says";
     error("mirror", problem.to_string(), advice)
 }
@@ -185,9 +190,7 @@ fn database(data: &DataDir, now_ms: u64, findings: &mut Vec<Finding>) -> Result<
     let mut connection = open_reader(&data.database())?;
     let damage = health::damage(&connection)?;
     if let Some(first) = damage.first() {
-        let found = format!("{} is damaged: {first}", data.database().display());
-        let advice = "stop the edge, keep a copy of the data directory, and enrol a new edge in another one";
-        findings.push(error("mirror", found, advice));
+        findings.push(damaged(first));
         return Ok(None);
     }
     findings.push(ok("mirror", "every page reads back"));
@@ -208,6 +211,17 @@ fn database(data: &DataDir, now_ms: u64, findings: &mut Vec<Finding>) -> Result<
     findings.push(clock_of(&state, now_ms));
     findings.extend(work(&counts, now_ms));
     Ok(Some(state))
+}
+
+fn damaged(problem: &str) -> Finding {
+    let advice = "restart the edge: it sets the file aside, keeps what waits, and fills a new one from the hub";
+    error("mirror", format!("it is damaged: {problem}"), advice)
+}
+
+fn set_aside(data: &DataDir) -> Option<Finding> {
+    let last = rescue::damaged_files(data).pop()?;
+    let found = format!("a damaged mirror was replaced and is kept as {}", last.display());
+    Some(warn("mirror", found, "check the disk; remove the file when nothing is missed"))
 }
 
 fn capture(connection: &Connection) -> Result<Finding, StoreError> {

@@ -33,6 +33,7 @@ pub mod operator;
 pub mod people;
 pub mod quarantine;
 pub mod refusal;
+pub mod rescue;
 pub mod running;
 pub mod sessions;
 pub mod sites;

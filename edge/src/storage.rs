@@ -20,11 +20,12 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::health;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::App;
 use crate::data_dir::DataDir;
+use crate::rescue;
 
 /// How much room is kept, in bytes: two of the largest batches with their logs, and their answers.
 pub const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
@@ -65,12 +66,14 @@ pub struct Storage {
     data: DataDir,
     condition: watch::Sender<Condition>,
     keeps_room: AtomicBool,
+    suspicion: Notify,
 }
 
 impl Storage {
     /// The disk of a data directory, so far without a fault and without a reserve.
     pub fn new(data: DataDir) -> Self {
-        Self { data, condition: watch::Sender::new(Condition::Ok), keeps_room: AtomicBool::new(false) }
+        let condition = watch::Sender::new(Condition::Ok);
+        Self { data, condition, keeps_room: AtomicBool::new(false), suspicion: Notify::new() }
     }
 
     /// How it takes writes.
@@ -85,6 +88,9 @@ impl Storage {
 
     /// Draws conclusions from a failure of the database.
     pub fn notice(&self, error: &StoreError) {
+        if rescue::means_damage(error) {
+            self.suspicion.notify_one();
+        }
         let StoreError::Sqlite(error) = error else { return };
         let found = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Condition::Full,
@@ -97,6 +103,11 @@ impl Storage {
             self.give_room();
         }
         self.turn(found);
+    }
+
+    /// Returns when a failure has said that the file may be damaged.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
     }
 
     /// Begins to keep room; without it, it is only noticed when a disk is full.
