@@ -34,6 +34,11 @@ impl Act {
         self.clock.uuid_v7()
     }
 
+    /// When, in stored form, for what is kept for a time: no jump of the box's clock makes it older or newer.
+    pub fn steady_now(&self) -> String {
+        times::timestamp(self.clock.steady_ms())
+    }
+
     /// Writes down what was done, and that it was the operator of the box who did it when it was nobody of the tenant.
     ///
     /// # Errors
@@ -75,6 +80,9 @@ async fn run<T: Send + 'static>(
     author: Option<Uuid>,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
+    if !app.storage.has_room() {
+        return Err(Refusal::DiskFull);
+    }
     let clock = app.clock;
     let work = move |connection: &mut rusqlite::Connection| {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -91,5 +99,9 @@ async fn run<T: Send + 'static>(
         tx.commit()?;
         Ok(done)
     };
-    app.db.write(work).await
+    let done = app.db.write(work).await;
+    if let Err(Refusal::Store(error)) = &done {
+        app.storage.notice(error);
+    }
+    done
 }

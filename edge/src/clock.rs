@@ -1,7 +1,8 @@
 //! The one place of the edge that reads the clock and makes randomness.
 //!
 //! Everything else takes time, ids and secrets as arguments. Wall-clock time is only ever a label and the upper part
-//! of a stamp; what waits, waits by [`Clock::monotonic_ms`], which never goes backwards.
+//! of a stamp; what waits, waits by [`Clock::monotonic_ms`], and what expires, expires by [`Clock::steady_ms`]. Neither
+//! goes backwards or jumps, whoever sets the box's clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,14 +12,23 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
+    origin_ms: u64,
 }
 
 impl Clock {
-    /// A clock whose monotonic time begins now.
+    /// A clock whose monotonic time begins now, and whose steady time begins at the wall clock's.
     #[expect(clippy::disallowed_methods, reason = "this is where the edge reads the clock")]
     #[expect(clippy::new_without_default, reason = "reading the clock is never a default")]
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        let clock = Self { started: Instant::now(), origin_ms: 0 };
+        Self { origin_ms: clock.unix_ms(), ..clock }
+    }
+
+    /// The same clock with a steady time that begins at `unix_ms` if it would begin earlier: so it goes on where an
+    /// earlier process left it when the box's clock was turned back in between.
+    #[must_use]
+    pub fn not_before(self, unix_ms: u64) -> Self {
+        Self { origin_ms: self.origin_ms.max(unix_ms), ..self }
     }
 
     /// Wall-clock time in milliseconds since 1970; 0 for a clock that stands before that.
@@ -32,6 +42,12 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is where the edge reads the clock")]
     pub fn monotonic_ms(self) -> u64 {
         u64::try_from(Instant::now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What sessions and kept answers expire by, in milliseconds: the wall clock as it stood at the start, and as many as
+    /// have passed since. Close to [`Clock::unix_ms`] on a box whose clock nobody sets.
+    pub fn steady_ms(self) -> u64 {
+        self.origin_ms.saturating_add(self.monotonic_ms())
     }
 
     /// An id for a new row: version 7, so that rows made one after another lie together.

@@ -3,8 +3,10 @@
 //! | file | purpose | written by |
 //! |---|---|---|
 //! | `edge.db` (and `-wal`, `-shm`) | the mirror | the writer's thread; plain clients |
+//! | `edge.db.damaged-`... | a mirror that was damaged, until somebody removes it | `rescue` |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
 //! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
+//! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -55,9 +57,24 @@ impl DataDir {
         self.path.join("edge.db")
     }
 
+    /// A damaged database out of which not all has been taken over yet.
+    pub fn rescued(&self) -> PathBuf {
+        self.path.join("edge.db.rescue")
+    }
+
     /// The credential.
     pub fn credential(&self) -> PathBuf {
         self.path.join("credential.json")
+    }
+
+    /// The room that is kept for sending what waits.
+    pub fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    /// A file that is made and removed to see whether files can be made.
+    pub fn trial(&self) -> PathBuf {
+        self.path.join("trial")
     }
 
     /// The control socket.

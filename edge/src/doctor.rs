@@ -16,7 +16,6 @@ use sync::sqlite::health::{self, Capture};
 use sync::sqlite::self_state::{self, SelfState};
 use sync::sqlite::status::{self, Counts};
 use sync::sqlite::{self, open_reader};
-use sync::wire::canonical;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,6 +23,7 @@ use crate::control::{self, Answer, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::hub_client::{self, HubError};
+use crate::rescue;
 use crate::times;
 
 /// Below so many free bytes the disk is an error: a large page from HQ may not fit.
@@ -78,6 +78,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
             None
         }
     };
+    findings.extend(set_aside(&data));
     let credential = Credential::load(&data.credential());
     findings.push(identity(state.as_ref(), &credential));
     let stored = credential.ok().flatten().map(|credential| credential.hub);
@@ -172,6 +173,9 @@ fn is_locked(lock: &Path) -> bool {
 }
 
 fn opening(problem: &StoreError) -> Finding {
+    if rescue::means_damage(problem) {
+        return damaged(&problem.to_string());
+    }
     let advice = "keep a copy of the data directory before anything else; then see what the message says";
     error("mirror", problem.to_string(), advice)
 }
@@ -186,9 +190,7 @@ fn database(data: &DataDir, now_ms: u64, findings: &mut Vec<Finding>) -> Result<
     let mut connection = open_reader(&data.database())?;
     let damage = health::damage(&connection)?;
     if let Some(first) = damage.first() {
-        let found = format!("{} is damaged: {first}", data.database().display());
-        let advice = "stop the edge, keep a copy of the data directory, and enrol a new edge in another one";
-        findings.push(error("mirror", found, advice));
+        findings.push(damaged(first));
         return Ok(None);
     }
     findings.push(ok("mirror", "every page reads back"));
@@ -209,6 +211,17 @@ fn database(data: &DataDir, now_ms: u64, findings: &mut Vec<Finding>) -> Result<
     findings.push(clock_of(&state, now_ms));
     findings.extend(work(&counts, now_ms));
     Ok(Some(state))
+}
+
+fn damaged(problem: &str) -> Finding {
+    let advice = "restart the edge: it sets the file aside, keeps what waits, and fills a new one from the hub";
+    error("mirror", format!("it is damaged: {problem}"), advice)
+}
+
+fn set_aside(data: &DataDir) -> Option<Finding> {
+    let last = rescue::damaged_files(data).pop()?;
+    let found = format!("a damaged mirror was replaced and is kept as {}", last.display());
+    Some(warn("mirror", found, "check the disk; remove the file when nothing is missed"))
 }
 
 fn capture(connection: &Connection) -> Result<Finding, StoreError> {
@@ -242,8 +255,7 @@ fn references(tx: &Connection, hydrating: bool) -> Result<Finding, StoreError> {
 
 fn clock_of(state: &SelfState, now_ms: u64) -> Finding {
     let now = times::timestamp(now_ms);
-    let heard_ms = state.last_exchange_at.as_deref().and_then(|at| canonical::timestamp_micros(at).ok());
-    let heard_ms = heard_ms.map_or(0, |micros| u64::try_from(micros / 1000).unwrap_or(0));
+    let heard_ms = state.last_exchange_at.as_deref().and_then(times::unix_ms).unwrap_or_default();
     if now_ms < CLOCK_MS_MIN || now_ms.saturating_add(FUTURE_MS_MAX) < heard_ms {
         let advice = "set the clock, or its battery: until then what is written here loses to what others write";
         return error("clock", format!("it says {now}, which is past"), advice);

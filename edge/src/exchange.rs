@@ -83,8 +83,8 @@ pub struct Greeting {
     pub verdict: Verdict,
     /// How to begin the comparison, if that is what to do.
     pub terms: Option<Terms>,
-    /// The hub's clock less ours, in milliseconds.
-    pub offset_ms: i64,
+    /// What the hub's clock says, in Unix milliseconds.
+    pub hub_ms: u64,
 }
 
 impl Exchange {
@@ -100,9 +100,7 @@ impl Exchange {
     pub async fn greet(&self) -> Result<Greeting, StepError> {
         let welcome = self.hub.hello(&self.hello().await?).await?;
         let now_ms = self.app.clock.unix_ms();
-        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let offset_ms = signed(welcome.unix_ms).saturating_sub(signed(now_ms));
-        let verdict = Verdict::from(welcome.verdict);
+        let (verdict, hub_ms) = (Verdict::from(welcome.verdict), welcome.unix_ms);
         let terms = match (welcome.reconcile.clone(), welcome.incarnation) {
             (Some(reconcile), Some(incarnation)) => Some(Terms { reconcile, incarnation }),
             _ => None,
@@ -120,7 +118,7 @@ impl Exchange {
             Ok(())
         };
         self.app.db.write(work).await?;
-        Ok(Greeting { verdict, terms, offset_ms })
+        Ok(Greeting { verdict, terms, hub_ms })
     }
 
     /// Takes a new id. What waits and the hub has not got goes over to it.

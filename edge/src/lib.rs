@@ -34,11 +34,13 @@ pub mod people;
 pub mod quarantine;
 pub mod reconcile;
 pub mod refusal;
+pub mod rescue;
 pub mod running;
 pub mod sessions;
 pub mod sites;
 pub mod socket;
 pub mod status;
+pub mod storage;
 pub mod sync_handle;
 pub mod sync_loop;
 pub mod tasks;
@@ -55,6 +57,8 @@ pub struct App {
     pub clock: clock::Clock,
     /// What this edge was told before it started.
     pub config: Arc<config::Config>,
+    /// The disk.
+    pub storage: Arc<storage::Storage>,
     /// The sync loop: asks it, and watches how the link to the hub stands (`sync.link()`, `sync.watch()`).
     pub sync: sync_handle::SyncHandle,
 }

@@ -2,7 +2,8 @@
 //!
 //! A failure is counted on the disk before the secret is checked, so that pulling the plug in between gains nothing. The
 //! wait is measured on the monotonic clock, from the failure or, after a restart, from the start: a clock that jumps
-//! neither ends a wait early nor draws it out. Addresses that nobody has are counted in the same way.
+//! neither ends a wait early nor draws it out. Whether a PIN is a new one is told by the centre's stamps alone. Addresses
+//! that nobody has are counted in the same way.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -57,7 +58,8 @@ impl Waits {
         monotonic_ms: u64,
     ) -> Result<Turn, StoreError> {
         let stored = lockouts::find(tx, email)?.unwrap_or_default();
-        let renewed = verifier_set_at.is_some_and(|set_at| set_at > stored.last_failed_at.as_str());
+        let pin_set_at = verifier_set_at.unwrap_or_default().to_owned();
+        let renewed = pin_set_at > stored.pin_set_at;
         let known = if renewed { Lockout::default() } else { stored };
         if known.failures >= FAILURES_MAX {
             return Ok(Turn::Wait(EXHAUSTED_MS));
@@ -69,10 +71,8 @@ impl Waits {
         }
         let failures = known.failures + 1;
         let wait_ms = wait_after(failures);
-        // A box whose clock stands before the day the PIN was set must not forget every failure.
-        let last_failed_at = times::timestamp(unix_ms).max(verifier_set_at.unwrap_or_default().to_owned());
         let until = times::timestamp(unix_ms.saturating_add(wait_ms));
-        lockouts::store(tx, email, &Lockout { failures, last_failed_at, wait_ms }, &until)?;
+        lockouts::store(tx, email, &Lockout { failures, pin_set_at, wait_ms }, &until)?;
         lockouts::trim(tx, STRANGERS_MAX)?;
         self.remember(email, monotonic_ms);
         Ok(Turn::Granted)

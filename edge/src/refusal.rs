@@ -67,6 +67,9 @@ pub enum Refusal {
     /// The person may no longer sign in.
     #[error("your membership has ended")]
     MembershipEnded,
+    /// The disk has no room but for what waits to be sent.
+    #[error("the disk of this edge is full: nothing was changed, tell its operator")]
+    DiskFull,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

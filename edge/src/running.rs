@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use sync::sqlite::error::StoreError;
-use sync::sqlite::{self, self_state};
+use sync::sqlite::{self, sessions};
 use tokio::task::JoinSet;
 
 use crate::App;
@@ -16,7 +16,10 @@ use crate::config::Config;
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::db::{Db, Writer};
+use crate::rescue::{self, RescueError};
+use crate::storage::Storage;
 use crate::sync_handle::{self, SyncPort};
+use crate::times;
 
 /// How long the last write jobs may take when the edge stops, in milliseconds.
 pub const CLOSE_MS_MAX: u64 = 5_000;
@@ -42,6 +45,9 @@ pub enum OpenError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A damaged database.
+    #[error(transparent)]
+    Rescue(#[from] RescueError),
     /// The credential.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -57,25 +63,22 @@ pub enum OpenError {
 pub fn open(config: Config) -> Result<Running, OpenError> {
     let data = DataDir::new(&config.data);
     data.create()?;
-    let (mut connection, lock) = sqlite::open(&data.database())?.into_parts();
-    if let Some(credential) = Credential::load(&data.credential())? {
-        take_identity(&mut connection, &credential)?;
-    }
+    let credential = Credential::load(&data.credential())?;
+    let lock = sqlite::lock(&data.database())?;
+    let now = times::timestamp(Clock::new().unix_ms());
+    let (connection, lock) = rescue::open(&data, lock, credential.as_ref(), &now)?.into_parts();
     let open_reader = || sqlite::open_reader(&data.database()).map_err(OpenError::from);
+    let clock = Clock::new().not_before(steady_ms(&connection)?);
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
-    let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
+    let app = App { db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
 }
 
-/// Finishes an enrolment that was interrupted between its file and the database.
-fn take_identity(connection: &mut Connection, credential: &Credential) -> Result<(), StoreError> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if !self_state::load(&tx)?.is_enrolled() {
-        self_state::enrolled(&tx, &credential.identity, &credential.hub)?;
-    }
-    tx.commit()?;
-    Ok(())
+/// How far an earlier process got by its steady clock, in Unix milliseconds.
+fn steady_ms(connection: &Connection) -> Result<u64, StoreError> {
+    let latest = sessions::latest(connection)?;
+    Ok(latest.as_deref().and_then(times::unix_ms).unwrap_or_default())
 }
 
 impl Running {
@@ -106,6 +109,7 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use sync::sqlite::self_state;
     use sync::wire::message::{Enrolled, Fence};
     use uuid::Uuid;
 

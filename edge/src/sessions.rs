@@ -1,7 +1,8 @@
 //! Signing in and out, and who a token belongs to. Works with the WAN down.
 //!
 //! Secrets are checked against the argon2id verifiers that the centre sent for this site. An address that nobody has costs
-//! the same work as a wrong secret, and gets the same answer. Only hashes of tokens are stored.
+//! the same work as a wrong secret, and gets the same answer. Only hashes of tokens are stored. Sessions end by the steady
+//! clock: a box whose clock is set, or jumps, signs nobody out and lets nobody stay.
 
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ use crate::times;
 pub const IDLE_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 /// How long a session lives, in milliseconds.
 pub const AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How far the box's clock may stand from the steady one before a session's end is told in the time of the former, in
+/// milliseconds.
+pub const DRIFT_MS_MAX: u64 = 60_000;
 /// How old the stored time of last use may be, in milliseconds, so that reading does not write each time.
 pub const TOUCH_MS: u64 = 60_000;
 /// How many secrets are checked at once: each takes a core and 19 MiB for some 30 ms.
@@ -52,7 +56,7 @@ pub struct Door {
 pub struct SignedIn {
     /// The bearer token. It is not stored and cannot be shown again.
     pub token: String,
-    /// When the session ends at the latest, in stored form.
+    /// When the session ends at the latest, in stored form, as this box's clock stands now.
     pub expires_at: String,
     /// Who it is.
     pub person: Person,
@@ -67,7 +71,7 @@ pub struct Visitor {
     pub tenant: Uuid,
     /// The site of this edge.
     pub site: Uuid,
-    /// When the session ends at the latest, in stored form.
+    /// When the session ends at the latest, in stored form, as this box's clock stands now.
     pub expires_at: String,
     token_hash: Vec<u8>,
 }
@@ -170,15 +174,16 @@ pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn,
     let edge = self_state::load(tx)?;
     let tenant = edge.tenant.ok_or(Refusal::NotEnrolled)?;
     let person = people::find(tx, tenant, user)?.ok_or(Refusal::MembershipEnded)?;
-    let (unix_ms, token) = (clock.unix_ms(), URL_SAFE_NO_PAD.encode(clock.random::<32>()));
-    let now = times::timestamp(unix_ms);
-    let expires_at = times::timestamp(unix_ms.saturating_add(AGE_MS_MAX));
-    sessions::remove_expired(tx, &now, &times::timestamp(unix_ms.saturating_sub(IDLE_MS_MAX)))?;
-    let session = SessionRow { user, last_seen_at: now.clone(), expires_at: expires_at.clone() };
+    let (steady_ms, token) = (clock.steady_ms(), URL_SAFE_NO_PAD.encode(clock.random::<32>()));
+    let steady = times::timestamp(steady_ms);
+    let expires_at = times::timestamp(steady_ms.saturating_add(AGE_MS_MAX));
+    sessions::remove_expired(tx, &steady, &times::timestamp(steady_ms.saturating_sub(IDLE_MS_MAX)))?;
+    let session = SessionRow { user, last_seen_at: steady, expires_at };
     sessions::insert(tx, &hash(&token), &session)?;
     let event = Event { action: "login", resource_type: "session", resource: None, details: "{}".to_owned() };
+    let now = times::timestamp(clock.unix_ms());
     audit::record(tx, clock.uuid_v7(), &now, Some(tenant), Some(user), event)?;
-    Ok(SignedIn { token, expires_at, person })
+    Ok(SignedIn { token, expires_at: told(clock, &session.expires_at), person })
 }
 
 /// Who a token belongs to; `None` when it belongs to nobody, has expired, or the person is no longer a member.
@@ -186,10 +191,14 @@ pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn,
 /// # Errors
 /// [`Refusal::Store`].
 pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
-    let now_ms = app.clock.unix_ms();
+    let now_ms = app.clock.steady_ms();
     let Some((visitor, last_seen_at)) = look(app, hash(token), now_ms).await? else { return Ok(None) };
     if last_seen_at < times::timestamp(now_ms.saturating_sub(TOUCH_MS)) {
-        touch(app, visitor.token_hash.clone(), now_ms).await?;
+        // A disk that takes no writes keeps nobody from reading.
+        if let Err(error) = touch(app, visitor.token_hash.clone(), now_ms).await {
+            tracing::warn!(%error, "the use of a session could not be noted");
+            app.storage.notice(&error);
+        }
     }
     Ok(Some(visitor))
 }
@@ -199,15 +208,15 @@ pub async fn find(app: &App, token: &str) -> Result<Option<Visitor>, Refusal> {
 /// # Errors
 /// [`Refusal::Store`].
 pub async fn is_alive(app: &App, visitor: &Visitor) -> Result<bool, Refusal> {
-    Ok(look(app, visitor.token_hash.clone(), app.clock.unix_ms()).await?.is_some())
+    Ok(look(app, visitor.token_hash.clone(), app.clock.steady_ms()).await?.is_some())
 }
 
 /// Whose session has a token, and when it was last used.
 async fn look(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<Option<(Visitor, String)>, Refusal> {
+    let clock = app.clock;
     let look = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
         let Some(session) = sessions::find(tx, &token_hash)? else { return Ok(None) };
-        // A clock that was turned back does not make a session live longer than its last use.
-        let now = times::timestamp(now_ms).max(session.last_seen_at.clone());
+        let now = times::timestamp(now_ms);
         let idle_until = times::shifted(&session.last_seen_at, i64::try_from(IDLE_MS_MAX).unwrap_or(i64::MAX));
         if now >= session.expires_at || now >= idle_until {
             return Ok(None);
@@ -215,7 +224,8 @@ async fn look(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<Option<(Vis
         let edge = self_state::load(tx)?;
         let Some((tenant, site)) = edge.tenant.zip(edge.site) else { return Ok(None) };
         let Some(person) = people::find(tx, tenant, session.user)? else { return Ok(None) };
-        let visitor = Visitor { person, tenant, site, expires_at: session.expires_at, token_hash };
+        let expires_at = told(clock, &session.expires_at);
+        let visitor = Visitor { person, tenant, site, expires_at, token_hash };
         Ok(Some((visitor, session.last_seen_at)))
     };
     app.db.snapshot(look).await
@@ -237,6 +247,13 @@ pub async fn sign_out(app: &App, visitor: &Visitor) -> Result<(), Refusal> {
         Ok(())
     };
     app.db.write(work).await
+}
+
+/// A moment of the steady clock as people's clocks show it, which agree with the box's.
+fn told(clock: Clock, steady: &str) -> String {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let drift_ms = signed(clock.unix_ms()).saturating_sub(signed(clock.steady_ms()));
+    if drift_ms.unsigned_abs() < DRIFT_MS_MAX { steady.to_owned() } else { times::shifted(steady, drift_ms) }
 }
 
 struct Candidate {
@@ -286,14 +303,14 @@ async fn note_failure(app: &App, known: Option<(Uuid, Uuid)>) -> Result<(), Refu
     app.db.write(work).await
 }
 
-async fn touch(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<(), Refusal> {
+async fn touch(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<(), StoreError> {
     let work = move |connection: &mut Connection| -> Result<_, StoreError> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         sessions::touch(&tx, &token_hash, &times::timestamp(now_ms))?;
         tx.commit()?;
         Ok(())
     };
-    Ok(app.db.write(work).await?)
+    app.db.write(work).await
 }
 
 fn hash(token: &str) -> Vec<u8> {

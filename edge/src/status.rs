@@ -30,6 +30,10 @@ pub struct Status {
     pub conflicts_open: u64,
     /// Rows that were refused, here or at the hub.
     pub quarantined: u64,
+    /// How the box's disk takes writes: `ok`, `full`, `read_only` or `failing`. Reading goes on in any case, and sending
+    /// what waits also when it is full.
+    #[schema(pattern = "^(ok|full|read_only|failing)$", example = "ok")]
+    pub storage: &'static str,
 }
 
 /// How this edge stands now.
@@ -41,7 +45,9 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
     let read =
         |tx: &rusqlite::Transaction<'_>| -> Result<_, StoreError> { Ok((self_state::load(tx)?, status::counts(tx)?)) };
     let (edge, counts) = app.db.snapshot(read).await?;
-    let Link { state, caught_up, last_exchange_ms, last_error, hub_time_offset_ms, .. } = link;
+    // The box's clock may have been set since the hub said what time it is.
+    let offset_ms = link.hub_time_offset_ms(app.clock.unix_ms(), app.clock.monotonic_ms());
+    let Link { state, caught_up, last_exchange_ms, last_error, .. } = link;
     // The link knows of nothing before this process began; the database does.
     Ok(Status {
         state: if edge.is_enrolled() { name(state) } else { name(LinkState::Unenrolled) },
@@ -49,9 +55,10 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
         pending: counts.rows_pending,
         last_exchange_at: last_exchange_ms.map(times::timestamp).or(edge.last_exchange_at),
         last_error: last_error.or(edge.last_error),
-        hub_time_offset_ms: hub_time_offset_ms.or(edge.clock_offset_ms),
+        hub_time_offset_ms: offset_ms.or(edge.clock_offset_ms),
         conflicts_open: counts.conflicts_open,
         quarantined: counts.quarantined,
+        storage: app.storage.condition().name(),
     })
 }
 

@@ -41,10 +41,27 @@ pub struct Link {
     pub last_exchange_ms: Option<u64>,
     /// What went wrong last; `None` after a success.
     pub last_error: Option<String>,
-    /// The hub's clock minus ours.
-    pub hub_time_offset_ms: Option<i64>,
+    /// The hub's clock less our monotonic one, which nobody sets.
+    pub hub_ahead_ms: Option<i64>,
     /// How far the transfers of this process have come.
     pub progress: Progress,
+}
+
+impl Link {
+    /// Notes that the hub's clock stood at `hub_ms` when our monotonic one did at `monotonic_ms`.
+    pub fn heard_time(&mut self, hub_ms: u64, monotonic_ms: u64) {
+        self.hub_ahead_ms = Some(difference_ms(hub_ms, monotonic_ms));
+    }
+
+    /// The hub's clock less ours, which stands at `unix_ms` when the monotonic one does at `monotonic_ms`.
+    pub fn hub_time_offset_ms(&self, unix_ms: u64, monotonic_ms: u64) -> Option<i64> {
+        Some(self.hub_ahead_ms?.saturating_add(difference_ms(monotonic_ms, unix_ms)))
+    }
+}
+
+fn difference_ms(left_ms: u64, right_ms: u64) -> i64 {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    signed(left_ms).saturating_sub(signed(right_ms))
 }
 
 /// Rows sent and received since the process started.

@@ -296,6 +296,7 @@ impl SyncLoop {
             Step::Pushed(number, Ok(receipt)) => self.handle_receipt(number, receipt),
             Step::Pulled(number, Ok(page)) => {
                 self.heard();
+                self.link.heard_time(page.head.unix_ms, self.now_ms());
                 if let Some(rows) = page.head.rows_total {
                     self.link.progress.rows_pulled_goal = Some(self.link.progress.rows_pulled + rows);
                 }
@@ -320,11 +321,11 @@ impl SyncLoop {
         }
     }
 
-    fn handle_greeting(&mut self, Greeting { verdict, terms, offset_ms }: Greeting) {
+    fn handle_greeting(&mut self, Greeting { verdict, terms, hub_ms }: Greeting) {
         self.heard();
         self.comparison = None;
         self.terms = terms;
-        self.link.hub_time_offset_ms = Some(offset_ms);
+        self.link.heard_time(hub_ms, self.now_ms());
         self.session.handle_welcome(verdict, self.now_ms());
         match verdict {
             Verdict::Ok => {}
@@ -393,6 +394,9 @@ impl SyncLoop {
     fn handle_failure(&mut self, error: &StepError) {
         if !error.is_the_hubs() {
             self.unacknowledged_since_ms = None;
+        }
+        if let StepError::Store(error) = error {
+            self.app.storage.notice(error);
         }
         // Failures of the database are the operator's, and are logged where they are handled: here.
         match error.failure() {

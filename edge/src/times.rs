@@ -12,6 +12,12 @@ pub fn timestamp(unix_ms: u64) -> String {
     canonical::timestamp_from_micros(micros).unwrap_or_else(|| "9999-12-31T23:59:59.999999Z".to_owned())
 }
 
+/// A stored time in Unix milliseconds, 0 for one before 1970; `None` when it is no time.
+pub fn unix_ms(stored: &str) -> Option<u64> {
+    let micros = canonical::timestamp_micros(stored).ok()?;
+    Some(u64::try_from(micros / 1000).unwrap_or_default())
+}
+
 /// The stored form of a time `ms` before or after another.
 pub fn shifted(stored: &str, ms: i64) -> String {
     let micros = canonical::timestamp_micros(stored).unwrap_or_default();

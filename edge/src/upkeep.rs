@@ -36,7 +36,7 @@ pub async fn run(app: App) {
 /// # Errors
 /// [`StoreError::Sqlite`].
 pub async fn tidy(app: &App) -> Result<(), StoreError> {
-    let now_ms = app.clock.unix_ms();
+    let now_ms = app.clock.steady_ms();
     let now = times::timestamp(now_ms);
     let dead_before = Hlc::at(now_ms.saturating_sub(u64::from(RETENTION_DAYS) * DAY_MS));
     let work = move |connection: &mut rusqlite::Connection| {

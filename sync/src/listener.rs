@@ -3,7 +3,11 @@
 //! A peer that does not send the head of a request in time loses its connection, whether it sends slowly or nothing at
 //! all. How long an answer takes, and how long its body goes on, is the routes' own affair: a pull that waits and a
 //! stream of events are not cut. How long a body may take to arrive is theirs too.
+//!
+//! Nobody can make a program run out of files: connections beyond a limit, which follows from the system's, are answered
+//! 503 at once and closed. Those that are served go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,13 +16,38 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
-/// Serves until `shutdown` resolves, then takes no new request, answers what is under way and returns. A head has
-/// `head_ms_max` milliseconds to arrive, [`HEAD_MS_MAX`](crate::merge::limits::HEAD_MS_MAX) in both programs.
-pub async fn serve(mut listener: TcpListener, router: Router, head_ms_max: u64, shutdown: impl Future<Output = ()>) {
+/// What somebody is told who comes when as many are served as may be.
+const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 44\r\n\r\ntoo many connections: try again in a moment\n";
+
+/// What a listener lets others hold open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the head of a request may take to arrive, in milliseconds.
+    pub head_ms_max: u64,
+    /// How many connections are answered at once.
+    pub connections_max: usize,
+}
+
+impl Limits {
+    /// At most `connections_max` connections, less when the process may open fewer files than that and `files_kept` of its
+    /// own; `connections_min` in any case.
+    pub fn of_process(head_ms_max: u64, connections_max: usize, files_kept: usize, connections_min: usize) -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+        let connections_max = files.saturating_sub(files_kept).clamp(connections_min, connections_max);
+        Self { head_ms_max, connections_max }
+    }
+}
+
+/// Serves until `shutdown` resolves, then takes no new request, answers what is under way and returns.
+pub async fn serve(mut listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(head_ms_max));
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.head_ms_max));
+    let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -27,13 +56,26 @@ pub async fn serve(mut listener: TcpListener, router: Router, head_ms_max: u64, 
             (stream, _) = Listener::accept(&mut listener) => stream,
             () = &mut shutdown => break,
         };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            turn_away(&stream);
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
         // What ends a connection early is the peer's doing, and nobody is left to be told.
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::spawn(async move {
+            drop(connection.await);
+            drop(place);
+        });
     }
     drop(listener);
     connections.shutdown().await;
+}
+
+/// Says why, if the peer takes it at once, and closes.
+fn turn_away(stream: &TcpStream) {
+    // Whoever does not take it learns of it by the closing.
+    let _ = stream.try_write(CROWDED);
 }
 
 #[cfg(test)]
@@ -51,6 +93,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+
+    const LIMITS: Limits = Limits { head_ms_max: 200, connections_max: 3 };
 
     /// A body that begins at once and ends when it is told.
     struct Late(Option<oneshot::Receiver<()>>);
@@ -74,7 +118,7 @@ mod tests {
     async fn start() -> (TcpStream, TcpStream, oneshot::Sender<()>, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let (go_on, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let told = std::sync::Arc::new(Mutex::new(Some(told)));
+        let told = Arc::new(Mutex::new(Some(told)));
         let late = move || {
             let told = told.lock().unwrap().take();
             async move { Body::new(Late(told)) }
@@ -82,7 +126,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(late));
-        let server = tokio::spawn(serve(listener, router, 200, async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(listener, router, LIMITS, async { drop(stopped.await) }));
         let [one, other] = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         (one, other, go_on, stop, server)
     }
@@ -107,6 +151,28 @@ mod tests {
         assert_eq!(rest(&mut silent).await, "");
         go_on.send(()).unwrap();
         assert!(rest(&mut asks).await.contains("late"), "longer than a head may take, and whole");
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_when_all_places_are_taken_is_told_and_the_place_of_who_leaves_is_free() {
+        let (asks, other, _go_on, _stop, _server) = start().await;
+        let address = asks.peer_addr().unwrap();
+        let third = TcpStream::connect(address).await.unwrap();
+        let mut fourth = TcpStream::connect(address).await.unwrap();
+        let told = rest(&mut fourth).await;
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.ends_with("try again in a moment\n"), "{told}");
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{told}");
+        drop((asks, other, third));
+        loop {
+            let mut next = TcpStream::connect(address).await.unwrap();
+            // Whoever was turned away may find the connection closed while they write.
+            let _ = next.write_all(b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+            let mut text = String::new();
+            if next.read_to_string(&mut text).await.is_ok() && text.starts_with("HTTP/1.1 404 ") {
+                break;
+            }
+        }
     }
 
     #[tokio::test]

@@ -129,6 +129,7 @@ async fn the_rest_of_the_routes_answer_as_the_contract_says() {
         "hub_time_offset_ms",
         "conflicts_open",
         "quarantined",
+        "storage",
     ] {
         assert!(status.get(field).is_some(), "{field} in {status}");
     }

@@ -73,7 +73,7 @@ fn what_loses_writes_is_an_error() {
     let page = 4096 * 4;
     bytes[page..page + 4096].fill(0xA5);
     fs::write(desk.file("edge.db"), bytes).unwrap();
-    check(&desk, "mirror", "error", &["keep a copy"]);
+    check(&desk, "mirror", "error", &["sets the file aside"]);
 
     fs::write(desk.file("edge.db"), "nothing that SQLite knows").unwrap();
     check(&desk, "mirror", "error", &["not an edge's database"]);

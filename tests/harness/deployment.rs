@@ -69,12 +69,22 @@ pub struct Hub {
 pub struct Edge {
     // It ends before its link does, so that its log ends with its own words.
     process: Mutex<Option<Process>>,
+    surroundings: Mutex<Surroundings>,
     place: Place,
     port: u16,
     data: PathBuf,
     directory: PathBuf,
     link: FaultProxy,
     api: OnceCell<Api>,
+}
+
+/// What a process finds around it beside the settings of its place; its commands do not.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// A program that starts it, with arguments: `prlimit --nofile=64`.
+    pub starter: Vec<String>,
+    /// More variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Deployment {
@@ -136,20 +146,31 @@ impl Deployment {
     /// An edge that is enrolled and does not run; it is the caller's.
     pub async fn enrolled_edge(&self, place: Place) -> Edge {
         let edge = self.new_edge(place);
-        let code = self.enrolment_code(place).await;
-        edge.command(&["enroll", "--hub", &edge.link.url(), "--code", &code]).await.succeeded();
+        self.enrol(&edge).await;
         edge
+    }
+
+    /// Gives a new edge its identity.
+    pub async fn enrol(&self, edge: &Edge) {
+        let code = self.enrolment_code(edge.place).await;
+        edge.command(&["enroll", "--hub", &edge.link.url(), "--code", &code]).await.succeeded();
     }
 
     /// An edge that knows no hub and does not run; it is the caller's.
     pub fn new_edge(&self, place: Place) -> Edge {
+        self.new_edge_in(place, self.directory.path().join(place.edge))
+    }
+
+    /// The same with a folder of the caller's choice.
+    pub fn new_edge_in(&self, place: Place, data: PathBuf) -> Edge {
         Edge {
             place,
             port: free_port(),
-            data: self.directory.path().join(place.edge),
+            data,
             directory: self.directory.path().to_owned(),
             link: FaultProxy::start(self.hub(0).port),
             process: Mutex::new(None),
+            surroundings: Mutex::default(),
             api: OnceCell::new(),
         }
     }
@@ -345,10 +366,29 @@ impl Edge {
     /// Starts the process; it need not be ready.
     pub fn spawn(&self) {
         let log = self.log_path();
-        let name = self.place.edge;
+        let Surroundings { starter, environment } = self.surroundings.lock().expect("nobody panics with it").clone();
+        let program = Program::Edge.path();
+        let environment = [self.environment(), environment].concat();
+        let own = program.display().to_string();
+        let line: Vec<&str> = starter.iter().map(String::as_str).chain([own.as_str(), "serve"]).collect();
         let process =
-            Process::start(name, &Program::Edge.path(), &["serve"], &self.environment(), &self.directory, &log);
+            Process::start(self.place.edge, Path::new(line[0]), &line[1..], &environment, &self.directory, &log);
         *self.process() = Some(process);
+    }
+
+    /// What the process finds around it from its next start on.
+    pub fn surround(&self, surroundings: Surroundings) {
+        *self.surroundings.lock().expect("nobody panics with it") = surroundings;
+    }
+
+    /// The id of the process, which runs.
+    pub fn process_id(&self) -> u32 {
+        self.process().as_ref().expect("the edge runs").id()
+    }
+
+    /// How the process ended, if it did.
+    pub fn ended(&self) -> Option<std::process::ExitStatus> {
+        self.process().as_ref().and_then(Process::ended)
     }
 
     /// Waits until its API answers.

@@ -8,7 +8,9 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use edge::App;
 use edge::clock::Clock;
 use edge::config::Config;
+use edge::data_dir::DataDir;
 use edge::db::Db;
+use edge::storage::Storage;
 use edge::sync_handle::{self, SyncPort};
 use reqwest::{Client, Method};
 use rusqlite::{Connection, params};
@@ -146,7 +148,8 @@ impl Desk {
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
         let config = Config { listen, data: directory.path().to_owned(), hub: None };
-        let app = App { db, clock: Clock::new(), config: Arc::new(config), sync };
+        let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
+        let app = App { db, clock: Clock::new(), config: Arc::new(config), storage, sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;

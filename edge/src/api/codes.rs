@@ -192,6 +192,13 @@ pub const BUSY: ErrorCode = ErrorCode::new(
     "another program has kept the edge's database locked",
     "try again; end the other program's transaction if it lasts",
 );
+/// `storage_failed`
+pub const STORAGE_FAILED: ErrorCode = ErrorCode::new(
+    "storage_failed",
+    503,
+    "the edge's disk is read-only or fails; the write is not kept",
+    "mend the disk; the edge goes on by itself",
+);
 /// `disk_full`
 pub const DISK_FULL: ErrorCode = ErrorCode::new(
     "disk_full",
@@ -237,5 +244,6 @@ pub const CODES: &[ErrorCode] = &[
     NOT_ENROLLED,
     EXCHANGE_FAILED,
     BUSY,
+    STORAGE_FAILED,
     DISK_FULL,
 ];

@@ -126,6 +126,9 @@ impl Error {
             Some(Refusal::Store(error)) if full(error) => {
                 "the disk of this edge is full: nothing was changed, tell its operator".to_owned()
             }
+            Some(Refusal::Store(error)) if failing(error) => {
+                "the disk of this edge takes no writes: this one is not kept, tell its operator".to_owned()
+            }
             Some(Refusal::Store(error)) if error.is_retryable() => {
                 "another program is writing to this edge's database: try again".to_owned()
             }
@@ -215,7 +218,9 @@ fn code_of(refusal: &Refusal) -> ErrorCode {
         Refusal::OwnSite => codes::OWN_SITE,
         Refusal::NotEnrolled => codes::NOT_ENROLLED,
         Refusal::MembershipEnded => codes::UNAUTHORIZED,
+        Refusal::DiskFull => codes::DISK_FULL,
         Refusal::Store(error) if full(error) => codes::DISK_FULL,
+        Refusal::Store(error) if failing(error) => codes::STORAGE_FAILED,
         Refusal::Store(error) if error.is_retryable() => codes::BUSY,
         Refusal::Store(_) => codes::INTERNAL,
     }
@@ -235,6 +240,11 @@ fn mistake_code(mistake: &Mistake) -> ErrorCode {
 
 fn full(error: &StoreError) -> bool {
     matches!(error, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(SqliteCode::DiskFull))
+}
+
+fn failing(error: &StoreError) -> bool {
+    let StoreError::Sqlite(error) = error else { return false };
+    matches!(error.sqlite_error_code(), Some(SqliteCode::ReadOnly | SqliteCode::SystemIoFailure))
 }
 
 impl IntoResponse for Error {

@@ -25,6 +25,9 @@ const GAUGES: &[Gauge] = &[
     ("waystation_edge_quarantined_rows", "Rows that were refused, here or at the hub.", |status| {
         i64::try_from(status.quarantined).ok()
     }),
+    ("waystation_edge_storage_ok", "1 while the box's disk takes writes.", |status| {
+        Some(i64::from(status.storage == "ok"))
+    }),
     ("waystation_edge_hub_time_offset_milliseconds", "The hub's clock less ours.", |status| status.hub_time_offset_ms),
 ];
 

@@ -102,7 +102,8 @@ impl Repeat {
         job: impl FnOnce() -> Result<Answer, Refusal>,
     ) -> Result<Answer, Refusal> {
         let Self { key: Some(key), request } = self else { return job() };
-        let since = times::shifted(&act.now, -KEPT_MS);
+        let now = act.steady_now();
+        let since = times::shifted(&now, -KEPT_MS);
         match answers::find(tx, act.person.id, &key, &since)? {
             Some(row) if row.request == request => return Ok(Answer { row, replayed: true }),
             Some(_) => return Err(Refusal::KeyReused),
@@ -111,7 +112,7 @@ impl Repeat {
         let mut answer = job()?;
         answer.row.request = request;
         answers::forget(tx, &since)?;
-        answers::keep(tx, act.person.id, &key, &answer.row, &act.now)?;
+        answers::keep(tx, act.person.id, &key, &answer.row, &now)?;
         Ok(answer)
     }
 }

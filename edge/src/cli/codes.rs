@@ -105,6 +105,7 @@ fn of_open(error: &OpenError) -> &'static ErrorCode {
     match error {
         OpenError::DataDir(_) => const { listed(CODES, "data_directory") },
         OpenError::Store(error) => of_store(error),
+        OpenError::Rescue(_) => const { listed(CODES, "damaged") },
         OpenError::Credential(_) => const { listed(CODES, "credential") },
         OpenError::Thread(_) => const { listed(CODES, "system") },
     }

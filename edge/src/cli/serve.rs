@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use sync::listener;
-use sync::merge::limits::HEAD_MS_MAX;
+use sync::listener::{self, Limits};
+use sync::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::{Options, runtime};
 use crate::config::{Config, Loaded, Settings};
 use crate::data_dir::DataDir;
-use crate::{control, running, socket};
+use crate::{control, rescue, running, socket};
 
 /// How long requests under way may take when the edge stops, in milliseconds.
 const DRAIN_MS_MAX: u64 = 5_000;
@@ -44,7 +44,23 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
     served
 }
 
+/// Serves until it is told to stop; from the beginning again when the database turns out to be damaged.
 async fn serve(config: Config) -> Result<(), CliError> {
+    let mut stop = Stop::new().map_err(CliError::Runtime)?;
+    loop {
+        match serve_once(config.clone(), &mut stop).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Damaged => tracing::warn!("starting again with what can be read of the database"),
+        }
+    }
+}
+
+enum Ended {
+    Stopped,
+    Damaged,
+}
+
+async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> {
     let data = DataDir::new(&config.data);
     if socket::connect(&data.control()).await.is_ok_and(|stream| stream.is_some()) {
         return Err(CliError::InUse { path: config.data });
@@ -52,11 +68,11 @@ async fn serve(config: Config) -> Result<(), CliError> {
     // Before the files are opened, so that a busy port leaves no trace in the data directory.
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
-    let mut stop = Stop::new().map_err(CliError::Runtime)?;
 
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
+    edge.spawn(crate::storage::watch(edge.app.clone()));
     edge.spawn(crate::upkeep::run(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
@@ -68,21 +84,30 @@ async fn serve(config: Config) -> Result<(), CliError> {
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
     };
-    let mut server = tokio::spawn(listener::serve(listener, router, HEAD_MS_MAX, asked_to_stop));
-    tokio::select! {
-        ended = &mut server => tracing::error!(?ended, "the server ended by itself"),
+    let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
+    let mut server = tokio::spawn(listener::serve(listener, router, limits, asked_to_stop));
+    let ended = tokio::select! {
+        ended = &mut server => {
+            tracing::error!(?ended, "the server ended by itself");
+            Ended::Stopped
+        }
         () = stop.asked() => {
             tracing::info!("stopping");
-            drain.send_replace(true);
-            if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), &mut server).await.is_err() {
-                server.abort();
-            }
+            Ended::Stopped
         }
+        problem = rescue::found(&edge.app) => {
+            tracing::error!(problem, "the database is damaged");
+            Ended::Damaged
+        }
+    };
+    drain.send_replace(true);
+    if !server.is_finished() && tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), &mut server).await.is_err() {
+        server.abort();
     }
     // A socket that is left behind is replaced at the next start.
     let _ = socket::remove_if_there(&data.control());
     edge.close().await;
-    Ok(())
+    Ok(ended)
 }
 
 /// SIGTERM and ctrl-c, listened to from before the first file is opened.

@@ -50,6 +50,13 @@ fn lines(status: &Value) -> Vec<(&'static str, String)> {
         ("Conflicts", count("conflicts_open", "none", "open: edge conflicts list", "open: edge conflicts list")),
         ("Refused", count("quarantined", "nothing", "row", "rows")),
     ];
+    let disk = text("storage").and_then(|storage| match storage.as_str() {
+        "full" => Some("full: writes are refused, what waits is sent; make room"),
+        "read_only" => Some("read-only: writes are refused; mend the disk, or mount it for writing"),
+        "failing" => Some("it fails: writes are refused; look at the system's log"),
+        _ => None,
+    });
+    lines.extend(disk.map(|words| ("Disk", words.to_owned())));
     lines.extend(text("last_error").map(|error| ("Last error", error)));
     lines.push(("Clock", clock));
     lines
@@ -64,7 +71,7 @@ mod tests {
         let read = |status: Value| lines(&status).into_iter().map(|(label, words)| format!("{label}: {words}"));
         let troubled = serde_json::json!({"conflicts_open": 2, "hub_time_offset_ms": -40, "in_sync": false,
             "last_error": "no route to host", "last_exchange_at": "2026-01-01T00:00:00.000000Z", "pending": 1,
-            "quarantined": 1, "state": "upgrade_hub"});
+            "quarantined": 1, "state": "upgrade_hub", "storage": "full"});
         let expected = [
             "State: upgrade hub",
             "In sync: no",
@@ -72,6 +79,7 @@ mod tests {
             "Last exchange: 2026-01-01T00:00:00.000000Z",
             "Conflicts: 2 open: edge conflicts list",
             "Refused: 1 row",
+            "Disk: full: writes are refused, what waits is sent; make room",
             "Last error: no route to host",
             "Clock: 40 ms ahead of the hub's",
         ];

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::listener;
-use crate::merge::limits::HEAD_MS_MAX;
+use crate::listener::{self, Limits};
+use crate::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
 use crate::pg::connection;
 
 pub use config::Config;
@@ -90,7 +90,8 @@ pub async fn serve(
         // Nobody is left to be told when every receiver is gone.
         let _ = stop.send(true);
     };
-    listener::serve(listener, router(hub), HEAD_MS_MAX, ending).await;
+    let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
+    listener::serve(listener, router(hub), limits, ending).await;
     poll.abort();
     upkeep.abort();
     pool.close();

@@ -20,6 +20,12 @@ pub const FIELD_BYTES_MAX: usize = 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 64;
 /// How long the head of a request may take to arrive, and a connection lie idle before it, in milliseconds.
 pub const HEAD_MS_MAX: u64 = 30_000;
+/// Connections that a program answers at once, if it may have as many files open.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Open files that are not for connections of strangers: databases, logs, sockets of our own.
+pub const FILES_KEPT: usize = 48;
+/// Connections that are answered at least, however few files may be open.
+pub const CONNECTIONS_MIN: usize = 8;
 /// How long a pull waits at the hub when there is nothing to send, in milliseconds.
 pub const LONG_POLL_MS: u64 = 25_000;
 /// How long an enrolment code is good, in milliseconds.

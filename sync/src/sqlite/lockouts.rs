@@ -9,8 +9,9 @@ use super::error::StoreError;
 pub struct Lockout {
     /// How many since the last success.
     pub failures: u32,
-    /// When the last one was; empty for none.
-    pub last_failed_at: String,
+    /// When the PIN was set that was not given, by the centre's clock; empty when there was none. Kept as
+    /// `last_failed_at`.
+    pub pin_set_at: String,
     /// How long to wait after it, in milliseconds.
     pub wait_ms: u64,
 }
@@ -25,7 +26,7 @@ pub fn find(tx: &Connection, email: &str) -> Result<Option<Lockout>, StoreError>
         let wait_ms: i64 = row.get(2)?;
         Ok(Lockout {
             failures: row.get(0)?,
-            last_failed_at: row.get(1)?,
+            pin_set_at: row.get(1)?,
             wait_ms: u64::try_from(wait_ms).unwrap_or_default(),
         })
     };
@@ -41,8 +42,8 @@ pub fn store(tx: &Connection, email: &str, lockout: &Lockout, locked_until: &str
         values (?1, ?2, ?3, ?4, ?5) on conflict (email) do update set failures = excluded.failures,
         last_failed_at = excluded.last_failed_at, locked_until = excluded.locked_until, wait_ms = excluded.wait_ms";
     let wait_ms = i64::try_from(lockout.wait_ms).unwrap_or(i64::MAX);
-    let Lockout { failures, last_failed_at, .. } = lockout;
-    tx.prepare_cached(sql)?.execute(params![email, failures, last_failed_at, locked_until, wait_ms])?;
+    let Lockout { failures, pin_set_at, .. } = lockout;
+    tx.prepare_cached(sql)?.execute(params![email, failures, pin_set_at, locked_until, wait_ms])?;
     Ok(())
 }
 
@@ -63,7 +64,7 @@ pub fn clear(tx: &Connection, email: &str) -> Result<(), StoreError> {
 pub fn trim(tx: &Connection, keep: u32) -> Result<(), StoreError> {
     let sql = "delete from sync_lockouts where email in (
         select l.email from sync_lockouts as l where not exists (select 1 from users as u where lower(u.email) = l.email)
-        order by l.last_failed_at desc limit -1 offset ?)";
+        order by l.locked_until desc limit -1 offset ?)";
     tx.prepare_cached(sql)?.execute([keep])?;
     Ok(())
 }

@@ -36,6 +36,7 @@ pub mod reconcile;
 pub mod records;
 pub mod reidentify;
 pub mod rows;
+pub mod salvage;
 pub mod schema;
 pub mod self_state;
 pub mod sessions;
@@ -75,6 +76,11 @@ impl Store {
         &self.connection
     }
 
+    /// The connection, for what begins its own transactions.
+    pub fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// The connection, and the lock that has to live as long as it; none for a store in memory.
     pub fn into_parts(self) -> (Connection, Option<File>) {
         (self.connection, self.lock)
@@ -111,6 +117,15 @@ pub fn open(path: &Path) -> Result<Store, StoreError> {
     check_library()?;
     recognise(path)?;
     let lock = lock(path)?;
+    open_locked(path, lock)
+}
+
+/// The same for whoever has taken the lock of the file before.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_locked(path: &Path, lock: File) -> Result<Store, StoreError> {
+    check_library()?;
     let is_new = recognise(path)? == Origin::New;
     let mut connection = Connection::open(path)?;
     configure(&connection)?;
@@ -203,7 +218,11 @@ fn immutable(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// Makes this process the only one that may write the file as an edge, for as long as what is returned lives.
+///
+/// # Errors
+/// [`StoreError::Locked`] when another process is, [`StoreError::File`].
+pub fn lock(path: &Path) -> Result<File, StoreError> {
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let lock = OpenOptions::new().create(true).write(true).truncate(false).open(lock_path(path)).map_err(file_error)?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

@@ -95,7 +95,11 @@ pub fn load(tx: &Connection) -> Result<Option<InFlight>, StoreError> {
     Ok(Some(InFlight { batch, high_seq: u64::try_from(high_seq).unwrap_or(0), body }))
 }
 
-fn save(tx: &Transaction<'_>, in_flight: &InFlight) -> Result<(), StoreError> {
+/// Keeps the batch in flight.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn save(tx: &Transaction<'_>, in_flight: &InFlight) -> Result<(), StoreError> {
     let insert = "insert into sync_inflight (batch, hash, high_seq, body) values (?1, ?2, ?3, ?4)";
     let InFlight { batch, high_seq, body } = in_flight;
     let high_seq = i64::try_from(*high_seq).unwrap_or(i64::MAX);

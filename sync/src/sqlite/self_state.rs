@@ -244,6 +244,17 @@ pub fn set_fence(tx: &Transaction<'_>, fence: &Fence) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Goes on as the replica that another file of this edge was, from where its count of writes and its fence token stand.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn resume(tx: &Transaction<'_>, state: &SelfState) -> Result<(), StoreError> {
+    let update = "update sync_self set replica = ?1, seq = ?2, token_count = ?3, token = ?4";
+    let SelfState { replica, seq, fence, .. } = state;
+    tx.prepare_cached(update)?.execute(params![replica.0, signed(*seq), signed(fence.count), fence.token])?;
+    Ok(())
+}
+
 /// Notes that the hub answered at `now_ms`, and how its clock stands to ours.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 
-/// A session; times are canonical.
+/// A session; times are canonical, by the edge's steady clock, which no jump of the box's clock moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
     /// The person.
@@ -40,6 +40,16 @@ pub fn find(tx: &Connection, token_hash: &[u8]) -> Result<Option<SessionRow>, St
         Ok(SessionRow { user, last_seen_at: row.get(1)?, expires_at: row.get(2)? })
     };
     Ok(tx.prepare_cached(sql)?.query_row([token_hash], read).optional()?)
+}
+
+/// The latest moment that the steady clock is known to have reached; `None` when nothing was kept.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub fn latest(tx: &Connection) -> Result<Option<String>, StoreError> {
+    let sql = "select max(at) from (
+        select max(last_seen_at) as at from sync_sessions union all select max(at) from sync_answers)";
+    Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
 /// Notes that a session is in use.
