@@ -129,6 +129,10 @@ fn is_forked(tx: &Transaction<'_>, this: &SelfState, rows: &[PullRow]) -> Result
             return Ok(true);
         }
         let Some(table) = catalog::by_name(&row.table) else { continue };
+        // What was refused and given up is covered by a write of the centre, which stands in its place.
+        if ledger::has_entry(tx, Way::Up, table.id, RowId(row.id))? {
+            continue;
+        }
         let Some(Tracked { version, base: Some(base), .. }) = versions::load(tx, table, RowId(row.id))? else {
             continue;
         };

@@ -346,6 +346,16 @@ pub(super) fn unstorable(tx: &Connection) -> Result<Vec<Unstorable>, StoreError>
     Ok(of_the_hub.take(UNSTORABLE_MAX).map(told).collect())
 }
 
+/// Whether a row was refused on a way and is listed for it still, given up or not.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn has_entry(tx: &Connection, way: Way, table: TableId, row: RowId) -> Result<bool, StoreError> {
+    let select = "select exists (select 1 from sync_quarantine where id = ?1)";
+    let id = quarantine_id(way, table, row).to_string();
+    Ok(tx.prepare_cached(select)?.query_row([id], |row| row.get(0))?)
+}
+
 /// The one entry that a row can have for a way.
 pub(super) fn quarantine_id(way: Way, table: TableId, row: RowId) -> Uuid {
     let way = match way {
