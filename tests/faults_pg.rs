@@ -6,6 +6,8 @@
 mod cuts;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/networks.rs"]
+mod networks;
 #[path = "faults/restores.rs"]
 mod restores;
 #[path = "faults/writers.rs"]

@@ -51,6 +51,16 @@ pub enum HubError {
     /// Somebody else answers there: a captive portal, a proxy, another server.
     #[error("something that is not the hub answered at {0}: sign in to this network, or check the address")]
     NotTheHub(String),
+    /// Something on the way answers in the hub's place, and says that it cannot or will not pass the request on.
+    #[error("a proxy before {url} answered {status}: {}", on_the_way(*.status))]
+    OnTheWay {
+        /// Where.
+        url: String,
+        /// What it answered.
+        status: StatusCode,
+        /// When to come back, in milliseconds, if it said so.
+        after_ms: Option<u64>,
+    },
     /// The hub refuses the credential or the code.
     #[error("{0}")]
     Revoked(String),
@@ -79,7 +89,10 @@ impl HubError {
     /// What it means for the session.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Unreachable { .. } | Self::NotTheHub(_) | Self::Refused { .. } => Failure::Unreachable,
+            Self::OnTheWay { after_ms: Some(after_ms), .. } => Failure::Overloaded(*after_ms),
+            Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. } | Self::Refused { .. } => {
+                Failure::Unreachable
+            }
             Self::Revoked(_) => Failure::Revoked,
             Self::Fence(_) => Failure::Fenced,
             Self::Overloaded { after_ms, .. } => Failure::Overloaded(*after_ms),
@@ -88,7 +101,7 @@ impl HubError {
 
     /// Whether it was the hub that said so.
     pub fn is_the_hubs(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_))
+        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. })
     }
 }
 
@@ -119,9 +132,12 @@ pub async fn reach(clock: Clock, hub: &str) -> Result<(), HubError> {
     let client = HubClient::new(clock, hub, None)?;
     let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
     match client.ask("hello", nothing, SILENCE_MS_MAX).await {
-        Err(error @ (HubError::Unreachable { .. } | HubError::NotTheHub(_) | HubError::Overloaded { .. })) => {
-            Err(error)
-        }
+        Err(
+            error @ (HubError::Unreachable { .. }
+            | HubError::NotTheHub(_)
+            | HubError::OnTheWay { .. }
+            | HubError::Overloaded { .. }),
+        ) => Err(error),
         _ => Ok(()),
     }
 }
@@ -248,7 +264,17 @@ impl HubClient {
     fn check_speaker(&self, response: &Response, nonce: &str) -> Result<(), HubError> {
         let said = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let speaks = said(PROTOCOL_HEADER) == Some(PROTOCOL.to_string().as_str());
-        if speaks && said(NONCE_HEADER) == Some(nonce) { Ok(()) } else { Err(HubError::NotTheHub(self.hub.clone())) }
+        if speaks && said(NONCE_HEADER) == Some(nonce) {
+            return Ok(());
+        }
+        let (status, url) = (response.status(), self.hub.clone());
+        // It may keep us away for a while, as anybody on the way can; nothing else of it is believed.
+        let is_gateway =
+            status.is_server_error() || matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS);
+        match is_gateway {
+            true => Err(HubError::OnTheWay { url, status, after_ms: retry_after_ms(response) }),
+            false => Err(HubError::NotTheHub(url)),
+        }
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, HubError> {
@@ -302,6 +328,15 @@ fn retry_after_ms(response: &Response) -> Option<u64> {
     Some(seconds.saturating_mul(1000))
 }
 
+/// What an answer of somebody on the way means, and what to do.
+fn on_the_way(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "it takes no body of that size: let it pass 1 MiB",
+        StatusCode::TOO_MANY_REQUESTS => "it asks to come back later",
+        _ => "it does not reach the hub; what waits is kept",
+    }
+}
+
 /// An error with what caused it, for a person.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -310,5 +345,9 @@ fn causes(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {cause}");
         next = cause.source();
     }
-    text
+    // The client names this cause in its text alone.
+    match text.contains("dns error") {
+        true => "its name cannot be looked up: check the address, and this network's DNS".to_owned(),
+        false => text,
+    }
 }

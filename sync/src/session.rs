@@ -10,7 +10,7 @@
 //! unanswered, because the answer may change stamps that the page's versions cover (rule 4); a failure of either
 //! lane ends both, and the next thing sent is a hello. No state is without a way out.
 
-use crate::merge::limits::{RETRY_MS_MAX, RETRY_MS_MIN};
+use crate::merge::limits::{RETRY_AFTER_MS_MAX, RETRY_MS_MAX, RETRY_MS_MIN};
 
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,7 +310,7 @@ impl Session {
         let spread = self.delay_ms(jitter);
         let (state, delay_ms) = match failure {
             Failure::Unreachable | Failure::Local | Failure::Fenced => (None, spread),
-            Failure::Overloaded(after_ms) => (None, after_ms.clamp(spread, RETRY_MS_MAX.max(spread))),
+            Failure::Overloaded(after_ms) => (None, after_ms.clamp(spread, RETRY_AFTER_MS_MAX)),
             Failure::Revoked | Failure::Verdict(Verdict::Revoked) => (Some(State::Revoked), REFUSED_MS),
             Failure::Verdict(Verdict::UpgradeHub) => (Some(State::UpgradeHub), REFUSED_MS),
             Failure::Verdict(Verdict::Reidentify | Verdict::Reconcile | Verdict::Ok) => (None, spread),
@@ -353,6 +353,7 @@ impl Default for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merge::limits::LONG_POLL_MS;
 
     fn open(now_ms: u64) -> Session {
         let mut session = Session::new();
@@ -459,6 +460,65 @@ mod tests {
         session.handle_failure(Failure::Fenced, 0, 1000);
         assert_eq!(session.state(), State::Offline);
         assert_eq!(drain(&mut session, RETRY_MS_MIN), [Action::Abort, Action::Hello]);
+    }
+
+    #[test]
+    fn who_is_sent_away_stays_away_as_long_as_was_said_and_not_for_ever() {
+        for (said_ms, waits_ms) in [(0, RETRY_MS_MIN), (90_000, 90_000), (u64::MAX, RETRY_AFTER_MS_MAX)] {
+            let mut session = Session::new();
+            session.poll(0);
+            session.handle_failure(Failure::Overloaded(said_ms), 0, 1000);
+            assert_eq!(session.poll_timeout(), Some(waits_ms));
+        }
+    }
+
+    /// A link that is up for a while and down for a while, for an hour of virtual time: how many requests were made.
+    fn requests_of_an_hour(up_ms: u64, down_ms: u64, answer_ms: u64) -> u32 {
+        let mut session = Session::new();
+        let (mut now_ms, mut requests) = (0, 0);
+        let mut answers: Vec<(u64, Action)> = Vec::new();
+        let is_up = |now_ms: u64| now_ms % (up_ms + down_ms) < up_ms;
+        while now_ms < 3_600_000 {
+            while let Some(action) = session.poll(now_ms) {
+                match action {
+                    Action::Abort => answers.clear(),
+                    Action::Apply => session.handle_applied(true),
+                    Action::Reidentify | Action::Reconcile => unreachable!("the hub is content with this edge"),
+                    Action::Hello | Action::Push | Action::Pull { .. } => {
+                        requests += 1;
+                        let held_ms = if action == (Action::Pull { wait: true }) { LONG_POLL_MS } else { answer_ms };
+                        answers.push((now_ms + held_ms, action));
+                    }
+                }
+            }
+            now_ms += 10;
+            if !is_up(now_ms) && !answers.is_empty() {
+                answers.clear();
+                session.handle_failure(Failure::Unreachable, now_ms, u64::from(requests) * 7919 % 1001);
+                continue;
+            }
+            for (_, action) in answers.extract_if(.., |(at_ms, _)| *at_ms <= now_ms) {
+                match action {
+                    Action::Hello => session.handle_welcome(Verdict::Ok, now_ms),
+                    Action::Push => session.handle_pushed(PushResult::Answered { more: false, busy: false }, now_ms),
+                    _ => session.handle_page(),
+                }
+            }
+        }
+        requests
+    }
+
+    #[test]
+    fn a_link_that_flaps_for_an_hour_sets_off_no_storm_and_starves_nobody() {
+        for (up_ms, down_ms, answer_ms) in
+            [(1_000, 1_000, 50), (1_000, 30_000, 50), (30_000, 1_000, 500), (5_000, 5_000, 2_000), (100, 900, 50)]
+        {
+            let requests = requests_of_an_hour(up_ms, down_ms, answer_ms);
+            let flaps = u32::try_from(3_600_000 / (up_ms + down_ms)).unwrap();
+            println!("up {up_ms} ms, down {down_ms} ms: {requests} requests in an hour, {flaps} flaps");
+            assert!(requests <= 8 * flaps + 500, "{requests} requests for {flaps} flaps");
+            assert!(requests >= 100, "{requests} requests: nobody would be served");
+        }
     }
 
     #[test]

@@ -10,9 +10,15 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::wait::Stopwatch;
 
 pub use http::{Message, position};
 use http::{Wire, first_boundary};
@@ -20,6 +26,9 @@ use http::{Wire, first_boundary};
 mod http;
 
 const EXCHANGES_SHOWN: usize = 12;
+/// Bytes of one packet, and how long a sender waits before it sends one again (RFC 6298, 2.1).
+const PACKET_BYTES: usize = 536;
+const RESEND_MS: f64 = 1_000.0;
 
 /// What the link does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +46,10 @@ pub enum Link {
         /// The answer's body.
         body: &'static str,
     },
+    /// Answers every request itself with these bytes, as a proxy on the way does that cannot pass it on.
+    Answers(&'static str),
+    /// Answers every request itself with what the hub last answered to one of the same route, as a proxy with a stale store does.
+    Stale,
     /// Passes nothing more, ever; the proxy ends.
     Closed,
 }
@@ -125,6 +138,43 @@ pub struct Exchange {
     pub cut: bool,
 }
 
+/// What is said differently on the way, as by a program of another version.
+#[derive(Clone, Copy, Debug)]
+pub struct Alteration {
+    /// In messages of this route.
+    pub route: Route,
+    /// In the requests or in the answers.
+    pub part: Part,
+    /// The text, which has to change if it can.
+    pub change: fn(&str) -> String,
+}
+
+/// A narrow line that loses packets: when it is free again, each way, and the dice.
+struct Slow {
+    bits_per_second: f64,
+    loss: f64,
+    watch: Stopwatch,
+    free_at_ms: [f64; 2],
+    random: SmallRng,
+}
+
+impl Slow {
+    /// How long until a message has passed, in milliseconds. One way is one queue; a packet that is lost is sent again when
+    /// its sender has waited in vain.
+    fn takes_ms(&mut self, part: Part, bytes: usize) -> f64 {
+        let way = usize::from(part == Part::Answer);
+        let mut takes_ms = bytes as f64 * 8_000.0 / self.bits_per_second;
+        for _ in 0..bytes.div_ceil(PACKET_BYTES) {
+            while self.random.random_bool(self.loss) {
+                takes_ms += RESEND_MS;
+            }
+        }
+        let now_ms = self.watch.ms();
+        self.free_at_ms[way] = self.free_at_ms[way].max(now_ms) + takes_ms;
+        self.free_at_ms[way] - now_ms
+    }
+}
+
 /// A running proxy.
 pub struct FaultProxy {
     port: u16,
@@ -141,6 +191,8 @@ struct State {
     upstreams: Vec<u16>,
     next_upstream: usize,
     fault: Option<Fault>,
+    alteration: Option<Alteration>,
+    slow: Option<Slow>,
     exchanges: Vec<Exchange>,
     bytes_up: u64,
     bytes_down: u64,
@@ -160,6 +212,8 @@ impl FaultProxy {
             upstreams: vec![upstream],
             next_upstream: 0,
             fault: None,
+            alteration: None,
+            slow: None,
             exchanges: Vec::new(),
             bytes_up: 0,
             bytes_down: 0,
@@ -198,6 +252,22 @@ impl FaultProxy {
     pub fn heal(&self) {
         self.state().fault = None;
         self.set_link(Link::Up);
+    }
+
+    /// Changes what passes, from now on.
+    pub fn alter(&self, alteration: Option<Alteration>) {
+        self.state().alteration = alteration;
+    }
+
+    /// From now on a line of so many bits a second each way, on which packets are lost with this probability.
+    pub fn slow_down(&self, bits_per_second: u32, loss: f64) {
+        self.state().slow = Some(Slow {
+            bits_per_second: f64::from(bits_per_second),
+            loss,
+            watch: Stopwatch::start(),
+            free_at_ms: [0.0; 2],
+            random: SmallRng::seed_from_u64(u64::from(bits_per_second)),
+        });
     }
 
     /// Cuts the next message that fits.
@@ -282,6 +352,24 @@ impl Shared {
         Some(fault)
     }
 
+    /// Waits as long as a message takes on a slow line.
+    async fn pass(&self, part: Part, bytes: usize) {
+        let takes_ms = self.state().slow.as_mut().map_or(0.0, |slow| slow.takes_ms(part, bytes));
+        if takes_ms > 0.0 {
+            let never = std::future::pending::<()>();
+            // Nothing else ends this wait.
+            let _ = timeout(Duration::from_secs_f64(takes_ms / 1000.0), never).await;
+        }
+    }
+
+    fn altered(&self, path: &str, message: Message, part: Part) -> Message {
+        let alteration = self.state().alteration;
+        match alteration.filter(|alteration| path.contains(alteration.route.path()) && alteration.part == part) {
+            Some(Alteration { change, .. }) => message.with_text(change(&message.text()).as_bytes()),
+            None => message,
+        }
+    }
+
     fn record(&self, request: &Message) -> usize {
         let mut state = self.state();
         state.exchanges.push(Exchange { request: request.clone(), answer: None, cut: false });
@@ -322,7 +410,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
                 drop(link.wait_for(|link| *link != Link::Silent).await);
                 After::Reset
             }
-            Link::Up | Link::Portal { .. } => tokio::select! {
+            Link::Up | Link::Portal { .. } | Link::Answers(_) | Link::Stale => tokio::select! {
                 biased;
                 // What was under way is lost with the link, also when the link is up again by now.
                 _ = link.changed() => if *link.borrow() == Link::Silent { continue } else { After::Reset },
@@ -346,6 +434,20 @@ async fn exchange(client: &mut Wire, shared: &Shared, link: Link) -> io::Result<
         client.write(head.as_bytes()).await?;
         return Ok(After::Next);
     }
+    if let Link::Answers(answer) = link {
+        client.write(answer.as_bytes()).await?;
+        return Ok(After::Finish);
+    }
+    if link == Link::Stale {
+        let line = request.first_line();
+        let stored = shared.state().exchanges.iter().rev().find_map(|earlier| {
+            let answer = earlier.answer.clone()?;
+            (earlier.request.first_line() == line).then_some(answer)
+        });
+        client.write(&stored.map_or_else(Vec::new, |answer| answer.bytes())).await?;
+        return Ok(After::Finish);
+    }
+    let request = shared.altered(&request.first_line(), request, Part::Request);
     let path = request.first_line();
     let mut hub = Wire::new(TcpStream::connect(shared.next_upstream()).await?);
     if let Some(fault) = shared.take_fault(&path, Part::Request) {
@@ -362,16 +464,18 @@ async fn exchange(client: &mut Wire, shared: &Shared, link: Link) -> io::Result<
         return Ok(end(hub, fault, shared).await);
     }
     let sent = request.bytes();
+    shared.pass(Part::Request, sent.len()).await;
     hub.write(&sent).await?;
     shared.state().bytes_up += sent.len() as u64;
     let answer = tokio::select! {
-        answer = hub.answer() => answer?,
+        answer = hub.answer() => shared.altered(&path, answer?, Part::Answer),
         () = client.closed() => return Ok(After::Finish),
     };
     shared.state().exchanges[index].answer = Some(answer.clone());
     let fault = shared.take_fault(&path, Part::Answer);
     shared.state().exchanges[index].cut = fault.is_some();
     let sent = fault.map_or_else(|| answer.bytes(), |fault| cut(&answer, fault));
+    shared.pass(Part::Answer, sent.len()).await;
     client.write(&sent).await?;
     shared.state().bytes_down += sent.len() as u64;
     match fault {
@@ -551,7 +655,7 @@ mod tests {
     async fn a_portal_answers_for_the_hub() {
         let proxy = FaultProxy::start(echo().await);
         proxy.set_link(Link::Portal { media_type: "text/html", body: "<html>{\"end\":2}\n" });
-        let (answer, _) = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+        let (answer, _) = timeout(Duration::from_secs(1), async {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
             stream.write_all(b"POST /sync/v1/pull HTTP/1.1\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             let mut answer = vec![0; 4096];

@@ -26,8 +26,9 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 pub const FILES_KEPT: usize = 48;
 /// Connections that are answered at least, however few files may be open.
 pub const CONNECTIONS_MIN: usize = 8;
-/// How long a pull waits at the hub when there is nothing to send, in milliseconds.
-pub const LONG_POLL_MS: u64 = 25_000;
+/// How long a pull waits at the hub when there is nothing to send, in milliseconds: shorter than the minute after which many
+/// a proxy gives up, and long enough that an idle edge costs less than a kilobyte a minute.
+pub const LONG_POLL_MS: u64 = 55_000;
 /// How long an enrolment code is good, in milliseconds.
 pub const ENROLLMENT_MS: u64 = 15 * 60 * 1000;
 /// How long pending writes may go unacknowledged while the hub is reachable before the edge says it is stuck,
@@ -39,5 +40,7 @@ pub const RETENTION_DAYS: u16 = 90;
 pub const TOMBSTONE_DAYS_MIN: u16 = 7;
 /// The first delay after a failure, in milliseconds.
 pub const RETRY_MS_MIN: u64 = 250;
+/// The longest that somebody on the way, or the hub, may send an edge away for, in milliseconds.
+pub const RETRY_AFTER_MS_MAX: u64 = 5 * 60 * 1000;
 /// The longest delay after failures in a row, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 30_000;
