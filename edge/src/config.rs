@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sync::suggestion::did_you_mean;
 
+use crate::budget::DAILY_BYTES_MIN;
+
 /// The file read when no other is named, if it is there.
 pub const FILE: &str = "edge.toml";
 /// Ranks below the environment; may hold the keys of other programs too.
@@ -19,8 +21,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG"];
-const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log"];
+const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES"];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The hub's URL; what enrolment stored when it is not given.
     pub hub: Option<String>,
+    /// How many bytes may be exchanged with the hub in a day of UTC; as many as needed when it is not given.
+    pub daily_bytes: Option<u64>,
 }
 
 /// Settings from one place.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub hub: Option<String>,
     /// `EDGE_LOG`.
     pub log: Option<String>,
+    /// `EDGE_DAILY_BYTES`.
+    pub daily_bytes: Option<u64>,
 }
 
 /// A configuration that cannot be used.
@@ -79,6 +85,12 @@ pub enum ConfigError {
     /// A value that is no address.
     #[error("EDGE_LISTEN is {value:?}, which is no address: give one like {LISTEN_DEFAULT}")]
     Listen {
+        /// The value.
+        value: String,
+    },
+    /// A value that is no number of bytes, or too small a one.
+    #[error("EDGE_DAILY_BYTES is {value:?}: give a number of bytes, {DAILY_BYTES_MIN} or more, or leave it out")]
+    DailyBytes {
         /// The value.
         value: String,
     },
@@ -132,7 +144,7 @@ pub fn load(flags: Settings, file: Option<&Path>) -> Result<Loaded, ConfigError>
         (_, text) => text.unwrap_or_default(),
     };
     let unknown_variables = unknown(environment.iter().map(|(key, _)| key.as_str()));
-    let mut settings = merge([flags, from_pairs(&environment), from_dotenv(&dotenv)?, from_toml(&toml, path)?]);
+    let mut settings = merge([flags, from_pairs(&environment)?, from_dotenv(&dotenv)?, from_toml(&toml, path)?]);
     let log = settings.log.take().unwrap_or_else(|| LOG_DEFAULT.to_owned());
     Ok(Loaded { config: check(settings)?, log, unknown_variables })
 }
@@ -144,17 +156,22 @@ fn merge(layers: [Settings; 4]) -> Settings {
         data: above.data.or(below.data),
         hub: above.hub.or(below.hub),
         log: above.log.or(below.log),
+        daily_bytes: above.daily_bytes.or(below.daily_bytes),
     });
     merged.unwrap_or_default()
 }
 
 fn check(settings: Settings) -> Result<Config, ConfigError> {
-    let Settings { listen, data, hub, log: _ } = settings;
+    let Settings { listen, data, hub, log: _, daily_bytes } = settings;
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
     if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
         return Err(ConfigError::Hub { value: value.to_owned() });
     }
+    if let Some(bytes) = daily_bytes.filter(|bytes| *bytes < DAILY_BYTES_MIN) {
+        return Err(ConfigError::DailyBytes { value: bytes.to_string() });
+    }
     Ok(Config {
+        daily_bytes,
         listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
         data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
         hub: hub.map(|url| url.trim_end_matches('/').to_owned()),
@@ -176,13 +193,15 @@ fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn from_pairs(pairs: &[(String, String)]) -> Settings {
+fn from_pairs(pairs: &[(String, String)]) -> Result<Settings, ConfigError> {
     let value = |name: &str| {
         let pair = pairs.iter().find(|(key, value)| key == name && !value.is_empty());
         pair.map(|(_, value)| value.clone())
     };
     let data = value("EDGE_DATA").map(PathBuf::from);
-    Settings { listen: value("EDGE_LISTEN"), data, hub: value("EDGE_HUB"), log: value("EDGE_LOG") }
+    let bytes = |value: String| value.trim().parse().map_err(|_| ConfigError::DailyBytes { value });
+    let daily_bytes = value("EDGE_DAILY_BYTES").map(bytes).transpose()?;
+    Ok(Settings { listen: value("EDGE_LISTEN"), data, hub: value("EDGE_HUB"), log: value("EDGE_LOG"), daily_bytes })
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
@@ -196,7 +215,7 @@ fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
     }
     match unknown(pairs.iter().map(|(key, _)| key.as_str())).pop() {
         Some(key) => Err(ConfigError::UnknownKey { path: DOTENV.into(), key, known: KEYS }),
-        None => Ok(from_pairs(&pairs)),
+        None => from_pairs(&pairs),
     }
 }
 
@@ -226,7 +245,7 @@ mod tests {
     use super::*;
 
     fn pairs(listen: &str) -> Settings {
-        from_pairs(&[("EDGE_LISTEN".to_owned(), listen.to_owned())])
+        from_pairs(&[("EDGE_LISTEN".to_owned(), listen.to_owned())]).unwrap()
     }
 
     #[test]
@@ -258,6 +277,11 @@ mod tests {
     fn a_value_that_cannot_be_used_is_quoted() {
         let error = check(pairs("here")).unwrap_err();
         assert!(error.to_string().contains("\"here\""), "{error}");
+        for bytes in ["many", "-1", "1"] {
+            let settings = from_pairs(&[("EDGE_DAILY_BYTES".to_owned(), bytes.to_owned())]);
+            let error = settings.and_then(check).unwrap_err().to_string();
+            assert!(error.contains(&format!("{bytes:?}")) && error.contains("65536"), "{error}");
+        }
         for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1"] {
             assert!(!is_hub_url(url), "{url}");
         }

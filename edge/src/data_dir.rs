@@ -7,6 +7,7 @@
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
 //! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
+//! | `budget.json`, 0600 | the bytes exchanged today, when they are limited | `budget` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -70,6 +71,11 @@ impl DataDir {
     /// The room that is kept for sending what waits.
     pub fn reserve(&self) -> PathBuf {
         self.path.join("reserve")
+    }
+
+    /// The bytes exchanged today.
+    pub fn budget(&self) -> PathBuf {
+        self.path.join("budget.json")
     }
 
     /// A file that is made and removed to see whether files can be made.

@@ -17,6 +17,7 @@ use sync::sqlite::self_state::{self, SelfState};
 use sync::sqlite::status::{self, Counts};
 use sync::sqlite::{self, open_reader};
 
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Answer, Request};
@@ -86,6 +87,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
     if let Some(hub) = config.hub.clone().or(stored) {
         findings.push(reach(clock, &hub).await);
     }
+    findings.extend(budget(&data, config.daily_bytes, clock.unix_ms()));
     findings.extend(running.as_ref().and_then(link));
     findings
 }
@@ -211,6 +213,14 @@ fn database(data: &DataDir, now_ms: u64, findings: &mut Vec<Finding>) -> Result<
     findings.push(clock_of(&state, now_ms));
     findings.extend(work(&counts, now_ms));
     Ok(Some(state))
+}
+
+fn budget(data: &DataDir, daily_bytes: Option<u64>, now_ms: u64) -> Option<Finding> {
+    let daily = daily_bytes?;
+    Some(match Budget::load(data, daily_bytes).used_up(now_ms) {
+        None => ok("budget", format!("something is left of today's {daily} bytes")),
+        Some(used_up) => warn("budget", used_up.to_string(), "wait, or raise EDGE_DAILY_BYTES and restart the edge"),
+    })
 }
 
 fn damaged(problem: &str) -> Finding {

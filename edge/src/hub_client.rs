@@ -4,6 +4,7 @@
 //! a hub, whatever its status says: the link counts as down, and nothing of it is believed. No redirect is followed
 //! and no proxy of the environment is used. Every wait and every body has an end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -19,6 +20,7 @@ use sync::wire::recovery::{Accepted, Digest, Offered, Reidentified, Reidentify, 
 use sync::wire::stream::{self, StreamError};
 use tokio::time::timeout;
 
+use crate::budget::{Budget, UsedUp};
 use crate::clock::Clock;
 
 /// How long a connection may take to come about, in milliseconds.
@@ -67,6 +69,9 @@ pub enum HubError {
     /// The hub holds another fence token for this edge.
     #[error("the hub takes this edge for a copy, or was restored itself: {0}")]
     Fence(String),
+    /// Nothing more may be exchanged today. Nothing was sent.
+    #[error("{0}")]
+    UsedUp(UsedUp),
     /// The hub asks to come back later.
     #[error("the hub has too much to do, or its database does not answer: {reason}")]
     Overloaded {
@@ -89,6 +94,7 @@ impl HubError {
     /// What it means for the session.
     pub fn failure(&self) -> Failure {
         match self {
+            Self::UsedUp(used_up) => Failure::Overloaded(used_up.after_ms),
             Self::OnTheWay { after_ms: Some(after_ms), .. } => Failure::Overloaded(*after_ms),
             Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. } | Self::Refused { .. } => {
                 Failure::Unreachable
@@ -101,7 +107,7 @@ impl HubError {
 
     /// Whether it was the hub that said so.
     pub fn is_the_hubs(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. })
+        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. } | Self::UsedUp(_))
     }
 }
 
@@ -112,6 +118,7 @@ pub struct HubClient {
     hub: String,
     authorization: Option<HeaderValue>,
     clock: Clock,
+    budget: Option<Arc<Budget>>,
 }
 
 /// Trades a one-time code for an identity.
@@ -161,7 +168,13 @@ impl HubClient {
             Ok(value)
         };
         let authorization = credential.map(bearer).transpose()?;
-        Ok(Self { http, hub, authorization, clock })
+        Ok(Self { http, hub, authorization, clock, budget: None })
+    }
+
+    /// The same client, which exchanges no more than a budget allows.
+    #[must_use]
+    pub fn within(self, budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// Begins a session.
@@ -242,8 +255,21 @@ impl HubClient {
         stream::read_one(&answer).map_err(|error| self.broken(&FrameError::Stream(error)))
     }
 
-    /// Sends a body and returns the answer's, which the hub begins within `head_ms` of having all of ours.
+    /// Sends a body and returns the answer's, if the budget has anything left.
     async fn ask(&self, route: &str, body: Vec<u8>, head_ms: u64) -> Result<Vec<u8>, HubError> {
+        let Some(budget) = &self.budget else { return self.send(route, body, head_ms).await };
+        if let Some(used_up) = budget.used_up(self.clock.unix_ms()) {
+            return Err(HubError::UsedUp(used_up));
+        }
+        let sent = body.len();
+        let answer = self.send(route, body, head_ms).await;
+        let received = answer.as_ref().map_or(0, Vec::len);
+        budget.spend(self.clock.unix_ms(), u64::try_from(sent + received).unwrap_or(u64::MAX));
+        answer
+    }
+
+    /// Sends a body and returns the answer's, which the hub begins within `head_ms` of having all of ours.
+    async fn send(&self, route: &str, body: Vec<u8>, head_ms: u64) -> Result<Vec<u8>, HubError> {
         let nonce: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let limit_ms = head_ms.saturating_add(bytes.saturating_mul(1000) / BYTES_PER_SECOND_MIN);

@@ -11,6 +11,7 @@ pub mod action;
 pub mod api;
 pub mod audit;
 pub mod backup;
+pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -57,6 +58,8 @@ pub struct App {
     pub clock: clock::Clock,
     /// What this edge was told before it started.
     pub config: Arc<config::Config>,
+    /// What may be exchanged today.
+    pub budget: Arc<budget::Budget>,
     /// The disk.
     pub storage: Arc<storage::Storage>,
     /// The sync loop: asks it, and watches how the link to the hub stands (`sync.link()`, `sync.watch()`).

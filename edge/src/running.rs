@@ -11,6 +11,7 @@ use sync::sqlite::{self, sessions};
 use tokio::task::JoinSet;
 
 use crate::App;
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::{Credential, CredentialError};
@@ -71,7 +72,8 @@ pub fn open(config: Config) -> Result<Running, OpenError> {
     let clock = Clock::new().not_before(steady_ms(&connection)?);
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
-    let app = App { db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
+    let budget = Arc::new(Budget::load(&data, config.daily_bytes));
+    let app = App { budget, db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
 }
 
@@ -134,7 +136,7 @@ mod tests {
         credential.store(&data.credential()).unwrap();
         for _ in 0..2 {
             let listen = ([127, 0, 0, 1], 0).into();
-            let edge = open(Config { listen, data: directory.clone(), hub: None }).unwrap();
+            let edge = open(Config { listen, data: directory.clone(), hub: None, daily_bytes: None }).unwrap();
             let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
             assert_eq!(
                 (state.replica.0, state.tenant, state.site),

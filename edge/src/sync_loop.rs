@@ -45,7 +45,7 @@ async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
             Ok(Some(credential)) => {
                 let url = app.config.hub.as_deref().unwrap_or(&credential.hub);
                 match HubClient::new(app.clock, url, Some(&credential.identity.credential)) {
-                    Ok(hub) => return Some(hub),
+                    Ok(hub) => return Some(hub.within(app.budget.clone())),
                     Err(error) => error.to_string(),
                 }
             }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use sync::merge::limits::LONG_POLL_MS;
 use tests::deployment::{Deployment, Edge, HEADQUARTERS, WAREHOUSE};
+use tests::fake_clock::FakeClock;
 use tests::fault_proxy::{Alteration, Link, Part, Route};
 use tests::wait::{Stopwatch, eventually, within};
 
@@ -237,6 +238,80 @@ async fn on_9600_bits_a_second_with_a_fifth_lost_a_hundred_edits_pass_each_way_w
     println!("{} edits in {seconds:.1} s: {wire} bytes on the wire, of {plain} that were said", 2 * EDITS);
     assert!(wire <= 2 * plain as u64, "{wire} bytes for {plain}");
     assert!(seconds < 60.0);
+}
+
+#[tokio::test]
+async fn a_days_bytes_are_not_exceeded_rows_go_before_records_and_the_status_says_when_it_goes_on() {
+    const DAILY_BYTES: u64 = 80_000;
+    let clock = FakeClock::new();
+    clock.set("@2026-03-01 12:00:00");
+    let world = world().await;
+    let edge = world.edge(0);
+    edge.stop();
+    let mut surroundings = clock.surroundings();
+    surroundings.environment.push(("EDGE_DAILY_BYTES".to_owned(), DAILY_BYTES.to_string()));
+    edge.surround(surroundings);
+    edge.start().await;
+    let api = edge.api_of("admin@acme-corp.com").await;
+    let before = edge.link().bytes_passed();
+    let mut acknowledged = 0_u32;
+    // Random text, which nothing compresses.
+    let used_up = within(120_000, "the bytes are used up", async || {
+        for _ in 0..20 {
+            let word =
+                |place: u32| uuid::Uuid::new_v5(&uuid::Uuid::nil(), format!("{acknowledged} {place}").as_bytes());
+            let text: String = (0..40).map(|place| word(place).to_string()).collect();
+            api.post("/tasks", &json!({"title": format!("metered {acknowledged}"), "description": text}))
+                .await
+                .expect(201);
+            acknowledged += 1;
+        }
+        let status = api.get("/sync/status").await.expect(200);
+        let why = status["last_error"].as_str().unwrap_or_default();
+        if why.contains("EDGE_DAILY_BYTES") { Ok(status) } else { Err(status.to_string()) }
+    })
+    .await;
+    println!("{used_up}");
+    assert!(used_up["last_error"].as_str().is_some_and(|why| why.contains("2026-03-02T00:00:00")), "{used_up}");
+    let passed = edge.link().bytes_passed();
+    let bytes = passed.0 + passed.1 - before.0 - before.1;
+    println!("{bytes} bytes passed of {DAILY_BYTES}");
+    assert!(bytes <= DAILY_BYTES + 20_000, "one exchange over it at most");
+    let asked = edge.link().exchanges().len();
+    api.post("/tasks", &json!({"title": "metered last"})).await.expect(201);
+    acknowledged += 1;
+    // A restart forgets nothing.
+    edge.stop();
+    edge.start().await;
+    let doctor = edge.command(&["doctor"]).await;
+    assert_eq!(edge.link().exchanges().len(), asked + 1, "nothing but the doctor's one question: {doctor}");
+    // At midnight it goes on.
+    let metered = "select count(*) from tasks where title like 'metered %'";
+    let records = "select count(*) from audit_logs where action = 'create' and resource_type = 'task'
+        and resource_id in (select id from tasks where title like 'metered %')";
+    let number = |text: String| text.parse::<u32>().expect("a number");
+    let (before, recorded) = (number(world.sql(metered).await), number(world.sql(records).await));
+    println!("{before} of {acknowledged} rows and {recorded} of their records on the first day");
+    assert!(recorded < before, "rows go before records");
+    edge.stop();
+    clock.set("@2026-03-02 00:00:05");
+    edge.start().await;
+    within(
+        60_000,
+        "it goes on",
+        async || {
+            if number(world.sql(metered).await) > before { Ok(()) } else { Err(edge.log()) }
+        },
+    )
+    .await;
+    edge.stop();
+    edge.surround(clock.surroundings());
+    edge.start().await;
+    within(60_000, "everything arrives", async || {
+        let there = number(world.sql(metered).await);
+        if there == acknowledged { Ok(()) } else { Err(format!("{there} of {acknowledged}\n{}", edge.log())) }
+    })
+    .await;
 }
 
 #[tokio::test]

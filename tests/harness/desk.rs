@@ -6,6 +6,7 @@ use std::sync::Arc;
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 use edge::App;
+use edge::budget::Budget;
 use edge::clock::Clock;
 use edge::config::Config;
 use edge::data_dir::DataDir;
@@ -147,9 +148,10 @@ impl Desk {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
-        let config = Config { listen, data: directory.path().to_owned(), hub: None };
+        let config = Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
-        let app = App { db, clock: Clock::new(), config: Arc::new(config), storage, sync };
+        let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
+        let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;

@@ -57,10 +57,27 @@ pub struct InFlight {
 /// # Errors
 /// [`StoreError`] when the database fails or holds a damaged version.
 pub fn prepare(connection: &mut Connection, batch: Uuid, now_ms: u64) -> Result<Option<InFlight>, StoreError> {
+    prepare_with(connection, batch, now_ms, true)
+}
+
+/// The same without audit records in a new batch: on a metered link they wait while there is little left.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_rows(connection: &mut Connection, batch: Uuid, now_ms: u64) -> Result<Option<InFlight>, StoreError> {
+    prepare_with(connection, batch, now_ms, false)
+}
+
+fn prepare_with(
+    connection: &mut Connection,
+    batch: Uuid,
+    now_ms: u64,
+    with_audits: bool,
+) -> Result<Option<InFlight>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let in_flight = match load(&tx)? {
         Some(in_flight) => Some(in_flight),
-        None => build(&tx, batch, now_ms)?,
+        None => build(&tx, batch, now_ms, with_audits)?,
     };
     tx.commit()?;
     Ok(in_flight)
@@ -130,7 +147,7 @@ struct Draft {
     high_seq: u64,
 }
 
-fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64) -> Result<Option<InFlight>, StoreError> {
+fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64, with_audits: bool) -> Result<Option<InFlight>, StoreError> {
     let this = self_state::load(tx)?;
     let mut conflicts: BTreeMap<Key, Vec<Kept>> = BTreeMap::new();
     for kept in ledger::pending(tx)? {
@@ -150,7 +167,8 @@ fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64) -> Result<Option<InFlig
     }
     collect_discards(tx, &this, &mut draft)?;
     collect_decisions(tx, &conflicts, &mut draft)?;
-    for audit in ledger::audits_pending(tx, PUSH_ROWS_MAX)? {
+    let audits = if with_audits { ledger::audits_pending(tx, PUSH_ROWS_MAX)? } else { Vec::new() };
+    for audit in audits {
         let line = json(&PushLine::Audit(audit))?;
         if !draft.takes(line.get().len()) {
             break;
