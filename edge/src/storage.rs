@@ -3,7 +3,7 @@
 //! A file of [`RESERVE_BYTES`] is kept while there is room. When a write meets a full disk the file is emptied: from then on
 //! people's writes are refused, and what the exchange stores has that room, so that a full box still gets rid of what it
 //! owes. When the file can be kept again, with some room beside it, writes are taken again. A disk that became read-only or
-//! fails is only noticed and told; it is tried again by every write, and by [`watch`] until one succeeds.
+//! fails is only noticed and told; it is tried again by every write, and by [`watch()`] until one succeeds.
 //!
 //! SQLite undoes a transaction whose pages cannot be written or made durable, and writes every one of them anew in the next,
 //! so nothing that failed is ever taken for done.

@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// The length of a cursor's nonce in bytes.
 pub const NONCE_BYTES: usize = NONCE_LEN;
 
+/// The form that cursors are written in. A cursor of another one does not open.
+const FORM: u8 = 1;
+
 /// A cursor that this hub did not give to this edge, or that is no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the cursor was not given to this edge by this hub")]
@@ -27,10 +30,8 @@ pub struct Cursor {
     /// The window that is being read, if it has several pages.
     pub window: Option<Window>,
     /// The checkpoint that was committed after all of it was read: who presents it knows no later past of the centre.
-    #[serde(default)]
     pub checkpoint: Checkpoint,
     /// The incarnation of the centre that it belongs to; nil for the one before any.
-    #[serde(default)]
     pub incarnation: Uuid,
 }
 
@@ -38,7 +39,6 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Whose it is.
-    #[serde(default)]
     pub replica: u32,
     /// How many the replica has been given.
     pub count: u64,
@@ -85,8 +85,8 @@ impl Snapshot {
 
 /// Seals a cursor for an edge.
 pub fn seal(cursor: &Cursor, key: &[u8], edge: Uuid, nonce: [u8; NONCE_BYTES]) -> Result<String, CursorError> {
-    let mut sealed = serde_json::to_vec(cursor).map_err(|_| CursorError)?;
-    let aad = Aad::from(edge.into_bytes());
+    let mut sealed = postcard::to_allocvec(cursor).map_err(|_| CursorError)?;
+    let aad = aad(edge);
     let tag = opener(key)?
         .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
         .map_err(|_| CursorError)?;
@@ -104,8 +104,16 @@ pub fn open(text: &str, key: &[u8], edge: Uuid) -> Result<Cursor, CursorError> {
     }
     let (nonce, sealed) = whole.split_at_mut(NONCE_BYTES);
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CursorError)?;
-    let opened = opener(key)?.open_in_place(nonce, Aad::from(edge.into_bytes()), sealed).map_err(|_| CursorError)?;
-    serde_json::from_slice(opened).map_err(|_| CursorError)
+    let opened = opener(key)?.open_in_place(nonce, aad(edge), sealed).map_err(|_| CursorError)?;
+    postcard::from_bytes(opened).map_err(|_| CursorError)
+}
+
+/// What a sealed cursor is bound to: the form it is written in, and its edge. An idle edge sends and receives little else, so
+/// the form is postcard's, without names.
+fn aad(edge: Uuid) -> Aad<[u8; 17]> {
+    let mut bound = [FORM; 17];
+    bound[1..].copy_from_slice(edge.as_bytes());
+    Aad::from(bound)
 }
 
 fn opener(key: &[u8]) -> Result<LessSafeKey, CursorError> {
