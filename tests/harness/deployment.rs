@@ -113,7 +113,7 @@ impl Deployment {
         }
         // A test that cuts a link begins with people and rows on both sides of it.
         for edge in &world.edges {
-            edge.until_status("its first window is complete", |status| status["in_sync"] == true).await;
+            edge.is_in_sync().await;
         }
         world
     }
@@ -402,6 +402,16 @@ impl Edge {
             assert!(ended.is_none(), "the edge ended with {ended:?}\n{}", self.log());
             let answer = api.try_send(Method::GET, "/healthz", None, &[]).await;
             answer.map(drop).map_err(|error| format!("{error:?}\n{}", self.log()))
+        })
+        .await;
+    }
+
+    /// Waits until the box itself says that it is in sync. Signs nobody in.
+    async fn is_in_sync(&self) {
+        eventually("the edge is in sync", async || {
+            let status = self.command(&["status", "--json"]).await.succeeded();
+            let read: Value = serde_json::from_str(&status).map_err(|error| error.to_string())?;
+            if read["in_sync"] == true { Ok(()) } else { Err(format!("{status}\n{}", self.log())) }
         })
         .await;
     }
