@@ -1,13 +1,14 @@
 //! How many bytes an edge on a metered link may exchange in a day.
 //!
 //! Counted are the bodies and about what the heads take, in both directions; not what lies below HTTP. A day is one of UTC by
-//! the box's clock. The count outlives a restart (`budget.json` in the data directory). A request is made while anything is
-//! left, so the last answer of a day may go over it, by one page at most.
+//! the box's clock. The count outlives a restart (`budget.json` in the data directory). A batch is
+//! no larger than what is left; a pull is made while anything is, so the last answer of a day may go over it, by one page.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use sync::sqlite::outbox::{ALL_THERE_IS, Room};
 
 use crate::data_dir::{DataDir, write_private};
 use crate::times;
@@ -51,10 +52,12 @@ impl Budget {
         Some(UsedUp { daily_bytes, after_ms: DAY_MS - unix_ms % DAY_MS, resumes_ms: (unix_ms / DAY_MS + 1) * DAY_MS })
     }
 
-    /// Whether audit records are to wait at `unix_ms`.
-    pub fn spares_audits(&self, unix_ms: u64) -> bool {
-        let limit = self.daily_bytes.map(|daily| daily / 100 * AUDITS_PERCENT_MAX);
-        limit.is_some_and(|limit| self.used_on(unix_ms) >= limit)
+    /// What a batch may hold that is put together at `unix_ms`: no more than is left, and audit records only while much is.
+    pub fn room(&self, unix_ms: u64) -> Room {
+        let Some(daily_bytes) = self.daily_bytes else { return ALL_THERE_IS };
+        let used = self.used_on(unix_ms);
+        let left = usize::try_from(daily_bytes.saturating_sub(used)).unwrap_or(usize::MAX);
+        Room { bytes: left.min(ALL_THERE_IS.bytes), audits: used < daily_bytes / 100 * AUDITS_PERCENT_MAX }
     }
 
     /// Counts an exchange whose bodies had so many bytes.
@@ -119,15 +122,17 @@ mod tests {
         let load = || Budget::load(&data, Some(100_000));
         let noon_ms = 20_000 * DAY_MS + DAY_MS / 2;
         let budget = load();
-        assert_eq!((budget.used_up(noon_ms), budget.spares_audits(noon_ms)), (None, false));
+        assert_eq!((budget.used_up(noon_ms), budget.room(noon_ms)), (None, Room { bytes: 100_000, audits: true }));
         budget.spend(noon_ms, 80_000);
-        assert_eq!((budget.used_up(noon_ms), budget.spares_audits(noon_ms)), (None, true));
+        let left = 20_000 - usize::try_from(HEADS_BYTES).unwrap();
+        assert_eq!((budget.used_up(noon_ms), budget.room(noon_ms)), (None, Room { bytes: left, audits: false }));
         load().spend(noon_ms, 20_000);
         let used_up = load().used_up(noon_ms).expect("all of it is used");
         assert_eq!(used_up.after_ms, DAY_MS / 2);
         assert!(used_up.to_string().contains("from 2024-10-05T00:00:00.000000Z on"), "{used_up}");
         assert_eq!(load().used_up(noon_ms + DAY_MS / 2), None);
-        assert_eq!(Budget::load(&data, None).used_up(noon_ms), None);
+        let unlimited = Budget::load(&data, None);
+        assert_eq!((unlimited.used_up(noon_ms), unlimited.room(noon_ms)), (None, ALL_THERE_IS));
         std::fs::remove_dir_all(data.path()).unwrap();
     }
 }

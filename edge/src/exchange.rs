@@ -148,11 +148,8 @@ impl Exchange {
     /// [`StepError`].
     pub async fn push(&self) -> Result<Option<Receipt>, StepError> {
         let (batch, now_ms) = (self.app.clock.uuid_v4(), self.app.clock.unix_ms());
-        let spares_audits = self.app.budget.spares_audits(now_ms);
-        let prepare = move |connection: &mut Connection| match spares_audits {
-            true => outbox::prepare_rows(connection, batch, now_ms),
-            false => outbox::prepare(connection, batch, now_ms),
-        };
+        let room = self.app.budget.room(now_ms);
+        let prepare = move |connection: &mut Connection| outbox::prepare_within(connection, batch, now_ms, room);
         let Some(in_flight) = self.app.db.write(prepare).await? else { return Ok(None) };
         let answer = self.hub.push(in_flight.body).await?;
         let now_ms = self.app.clock.unix_ms();

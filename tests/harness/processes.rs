@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
 /// How long a command, or an orderly end, may take before it counts as hanging.
-const COMMAND_MS_MAX: u64 = 60_000;
+const COMMAND_MS_MAX: u64 = 120_000;
 const STOP_MS_MAX: u64 = 10_000;
 const POLL_MS: u64 = 5;
 const LOG_BYTES_SHOWN: usize = 12_000;

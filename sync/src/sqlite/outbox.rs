@@ -40,6 +40,18 @@ const LINES_BYTES_MAX: usize = PUSH_BYTES_MAX - 64 * 1024;
 /// How often refused rows are sent once more, because what was in their way may be gone, in milliseconds.
 pub const RETRY_REFUSED_MS: u64 = 60_000;
 
+/// What a new batch may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The bytes of its lines before compression; its first line may be larger.
+    pub bytes: usize,
+    /// Whether audit records may go with the rows.
+    pub audits: bool,
+}
+
+/// The room of a link that nobody meters.
+pub const ALL_THERE_IS: Room = Room { bytes: LINES_BYTES_MAX, audits: true };
+
 /// A batch that was committed to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {
@@ -57,27 +69,23 @@ pub struct InFlight {
 /// # Errors
 /// [`StoreError`] when the database fails or holds a damaged version.
 pub fn prepare(connection: &mut Connection, batch: Uuid, now_ms: u64) -> Result<Option<InFlight>, StoreError> {
-    prepare_with(connection, batch, now_ms, true)
+    prepare_within(connection, batch, now_ms, ALL_THERE_IS)
 }
 
-/// The same without audit records in a new batch: on a metered link they wait while there is little left.
+/// The same with a new batch that is no larger than there is room for.
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_rows(connection: &mut Connection, batch: Uuid, now_ms: u64) -> Result<Option<InFlight>, StoreError> {
-    prepare_with(connection, batch, now_ms, false)
-}
-
-fn prepare_with(
+pub fn prepare_within(
     connection: &mut Connection,
     batch: Uuid,
     now_ms: u64,
-    with_audits: bool,
+    room: Room,
 ) -> Result<Option<InFlight>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let in_flight = match load(&tx)? {
         Some(in_flight) => Some(in_flight),
-        None => build(&tx, batch, now_ms, with_audits)?,
+        None => build(&tx, batch, now_ms, room)?,
     };
     tx.commit()?;
     Ok(in_flight)
@@ -143,17 +151,18 @@ fn content_hash(batch: Uuid, body: &[u8]) -> String {
 struct Draft {
     lines: Vec<Box<RawValue>>,
     bytes: usize,
+    bytes_max: usize,
     rows: BTreeSet<Key>,
     high_seq: u64,
 }
 
-fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64, with_audits: bool) -> Result<Option<InFlight>, StoreError> {
+fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64, room: Room) -> Result<Option<InFlight>, StoreError> {
     let this = self_state::load(tx)?;
     let mut conflicts: BTreeMap<Key, Vec<Kept>> = BTreeMap::new();
     for kept in ledger::pending(tx)? {
         conflicts.entry(Key { table: kept.conflict.table, id: kept.conflict.row }).or_default().push(kept);
     }
-    let mut draft = Draft { lines: Vec::new(), bytes: 0, rows: BTreeSet::new(), high_seq: 0 };
+    let mut draft = Draft { lines: Vec::new(), bytes: 0, bytes_max: room.bytes, rows: BTreeSet::new(), high_seq: 0 };
     let mut unsendable = Vec::new();
     collect_rows(tx, &this, &conflicts, &mut draft, &mut unsendable)?;
     for (table, id, tracked, refused) in unsendable {
@@ -167,7 +176,7 @@ fn build(tx: &Transaction<'_>, batch: Uuid, now_ms: u64, with_audits: bool) -> R
     }
     collect_discards(tx, &this, &mut draft)?;
     collect_decisions(tx, &conflicts, &mut draft)?;
-    let audits = if with_audits { ledger::audits_pending(tx, PUSH_ROWS_MAX)? } else { Vec::new() };
+    let audits = if room.audits { ledger::audits_pending(tx, PUSH_ROWS_MAX)? } else { Vec::new() };
     for audit in audits {
         let line = json(&PushLine::Audit(audit))?;
         if !draft.takes(line.get().len()) {
@@ -196,7 +205,7 @@ fn body(this: &SelfState, batch: Uuid, draft: &Draft) -> Result<Vec<u8>, StoreEr
 
 impl Draft {
     fn takes(&self, bytes: usize) -> bool {
-        self.lines.is_empty() || (self.bytes + bytes <= LINES_BYTES_MAX && self.rows.len() < PUSH_ROWS_MAX)
+        self.lines.is_empty() || (self.bytes + bytes <= self.bytes_max && self.rows.len() < PUSH_ROWS_MAX)
     }
 
     fn add_row(&mut self, key: Key, own_seq: u64, lines: impl IntoIterator<Item = Box<RawValue>>) {
