@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::deployment::Surroundings;
+use crate::preload::build;
 use crate::scratch::Scratch;
 
 /// A disk that fails on demand.
 #[derive(Debug)]
 pub struct FaultyDisk {
     scratch: Scratch,
+    library: PathBuf,
     plans: AtomicU32,
 }
 
@@ -40,15 +41,8 @@ impl FaultyDisk {
     /// When there is no C compiler; `tests/run` installs one.
     pub fn new() -> Self {
         let scratch = Scratch::new();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/faulty_disk.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
-            .arg(library(&scratch))
-            .arg(source)
-            .arg("-ldl")
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "cc builds faulty_disk.c");
-        let disk = Self { scratch, plans: AtomicU32::new(0) };
+        let library = build("faulty_disk.c", scratch.path());
+        let disk = Self { scratch, library, plans: AtomicU32::new(0) };
         disk.mend();
         disk
     }
@@ -57,7 +51,7 @@ impl FaultyDisk {
     pub fn surroundings(&self, path: &Path) -> Surroundings {
         let variable = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
         let environment = vec![
-            variable("LD_PRELOAD", &library(&self.scratch)),
+            variable("LD_PRELOAD", &self.library),
             variable("FAULTY_DISK_PATH", path),
             variable("FAULTY_DISK_PLAN", &self.plan()),
             variable("FAULTY_DISK_SEEN", &self.seen()),
@@ -111,8 +105,4 @@ impl Default for FaultyDisk {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn library(scratch: &Scratch) -> PathBuf {
-    scratch.path().join("faulty_disk.so")
 }
