@@ -10,6 +10,8 @@ mod kills;
 mod networks;
 #[path = "faults/restores.rs"]
 mod restores;
+#[path = "faults/statements.rs"]
+mod statements;
 #[path = "faults/writers.rs"]
 mod writers;
 

@@ -135,6 +135,15 @@ impl Deployment {
         self.hubs.last().expect("just pushed")
     }
 
+    /// Starts the first hub again, which reaches the database by another way from now on.
+    pub async fn reach_database_by(&mut self, url: String) {
+        let hub = &mut self.hubs[0];
+        hub.kill();
+        hub.environment = vec![("DATABASE_URL".to_owned(), url)];
+        hub.start();
+        assert!(hub.is_ready().await, "the hub does not start again\n{}", hub.log());
+    }
+
     /// Enrols one more edge and starts it.
     pub async fn add_edge(&mut self, place: Place) -> &Edge {
         let edge = self.enrolled_edge(place).await;

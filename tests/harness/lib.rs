@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod network;
 pub mod one_task;
 pub mod postgres;
+pub mod postgres_proxy;
 pub mod power_loss;
 pub mod preload;
 pub mod processes;
