@@ -13,6 +13,7 @@ pub mod fake_clock;
 pub mod fates;
 pub mod fault_proxy;
 pub mod faulty_disk;
+pub mod fuzz;
 pub mod history;
 pub mod journal;
 pub mod mirror;

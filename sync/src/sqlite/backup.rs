@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, Transaction, params};
 use super::error::StoreError;
 use super::health;
 use super::status::{self, Counts};
+use super::{Origin, recognise};
 use crate::catalog::TABLES;
 
 /// What a copy carries beside the tables.
@@ -85,6 +86,9 @@ pub struct Found {
 /// # Errors
 /// [`StoreError::Foreign`] for a file that is no backup, [`StoreError::Damaged`], [`StoreError::Sqlite`].
 pub fn unpack(path: &Path) -> Result<Found, StoreError> {
+    if recognise(path)? == Origin::New {
+        return Err(StoreError::Foreign { path: path.to_owned(), reason: "it is empty" });
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     if let Some(problem) = health::damage(&connection)?.into_iter().next() {

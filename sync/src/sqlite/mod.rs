@@ -174,7 +174,7 @@ pub fn lock_path(path: &Path) -> PathBuf {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(crate) enum Origin {
     New,
     Ours,
 }
@@ -184,7 +184,7 @@ enum Origin {
 /// The header is read by SQLite and never by a file handle of ours. Closing one would drop the POSIX locks that other
 /// connections of this process hold on the file (<https://sqlite.org/howtocorrupt.html>, 2.2); the next plain client
 /// would then take itself for the last one and remove the WAL beneath them.
-fn recognise(path: &Path) -> Result<Origin, StoreError> {
+pub(crate) fn recognise(path: &Path) -> Result<Origin, StoreError> {
     let file_error = |source| StoreError::File { path: path.to_owned(), source };
     let foreign = |reason| Err(StoreError::Foreign { path: path.to_owned(), reason });
     match path.metadata() {
