@@ -264,6 +264,9 @@ async fn a_centre_restored_from_a_dump_gets_back_what_its_edges_hold_and_lists_w
     assert_eq!(titles(&world, 12..=12).await, ["made at the centre"]);
     assert_eq!(titles(&world, 4..=5).await, ["another edit", "-"]);
     assert_eq!(world.hub_command(&["recover", "list", "--json"]).await.succeeded().trim(), "[]");
+    let decided = "select string_agg(details ->> 'decision', ' ' order by details ->> 'decision') from audit_logs
+      where resource_type = 'quarantine'";
+    assert_eq!(world.sql(decided).await, "accepted accepted discarded");
     is_integral(&world).await;
 }
 

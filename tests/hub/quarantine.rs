@@ -216,6 +216,14 @@ async fn giving_up_while_the_row_is_on_its_way_again_is_not_forgotten() {
     assert_eq!((left.codes(), entries(&centre, id(80)).await), (vec![], "discarded".into()));
 }
 
+/// What the audit log says the operators decided.
+async fn decisions(centre: &Centre) -> String {
+    let recorded = "select string_agg(concat(details ->> 'decision', ' ', details ->> 'table'), ', '
+        order by details ->> 'table')
+      from audit_logs where resource_type = 'quarantine' and details ->> 'by' <> '' and tenant_id is not null";
+    centre.value(recorded).await
+}
+
 #[tokio::test]
 async fn what_the_centre_gives_up_goes_at_the_site() {
     let (mut centre, mut left, mut right) = world().await;
@@ -238,6 +246,7 @@ async fn what_the_centre_gives_up_goes_at_the_site() {
         assert_eq!(centre.discard(row).await, Decision::Done);
         assert_eq!(centre.discard(row).await, Decision::Settled("discarded".to_owned()));
     }
+    assert_eq!(decisions(&centre).await, "discarded devices, discarded devices, discarded tasks");
     assert_equal(&centre, &mut [&mut left, &mut right]).await;
     assert_eq!(left.codes(), []);
     let counts = left.value("select (select count(*) from devices) || (select title from tasks)");
@@ -424,6 +433,7 @@ async fn what_the_centre_releases_is_merged_like_any_push_and_its_site_hears_of_
         (entries(&centre, id(91)).await, entries(&centre, id(80)).await),
         ("released".into(), "released".into())
     );
+    assert_eq!(decisions(&centre).await, "released devices, released devices");
     // What the centre wrote over is the centre's write: the site's has another value.
     let dot = format!("select dots -> 'serial_number' ->> 0 from sync.row_versions where row_id = '{}'", id(91));
     assert_eq!(centre.value(&dot).await, centre.value("select replica from sync.hub").await);

@@ -16,6 +16,7 @@ pub mod collect;
 pub mod connection;
 pub mod credentials;
 pub mod cursor;
+mod decisions;
 pub mod digest;
 mod discards;
 pub mod dump;

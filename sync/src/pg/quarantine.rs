@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::apply::{Fate, Work, begin_apply, bound_waits, plan};
 use super::candidates::{Desk, look};
+use super::decisions::{self, Decided};
 use super::discards::{self, Discarded};
 use super::error::StoreError;
 use super::{answer, batch, edges, ledger, parents, rows, versions};
@@ -132,6 +133,7 @@ pub async fn release(
     answer::settle(&mut tx, &mut work, &candidates, written).await?;
     match work.fates.remove(&0) {
         Some(Fate::Taken(..)) => {
+            decisions::record(&tx, entry.decided(id, "released")).await?;
             tx.commit().await?;
             Ok(Decision::Done)
         }
@@ -165,6 +167,7 @@ pub async fn discard(client: &mut Client, id: Uuid, now_ms: u64) -> Result<Decis
     }
     // What is no row, such as an audit record, has no version to supersede it with.
     ledger::close(&tx, edge, &[entry.table], &[entry.row.0], "discarded").await?;
+    decisions::record(&tx, entry.decided(id, "discarded")).await?;
     tx.commit().await?;
     Ok(Decision::Done)
 }
@@ -193,6 +196,11 @@ async fn desk(tx: &Transaction<'_>, entry: &Entry, now_ms: u64) -> Result<Desk, 
 }
 
 impl Entry {
+    /// What was decided about it; `id` is its own.
+    fn decided<'a>(&self, id: Uuid, status: &'a str) -> Decided<'a> {
+        Decided { tenant: self.tenant, entry: id, table: self.table, row: self.row.0, status }
+    }
+
     /// The table that the row is of, if edges write it.
     fn table(&self) -> Option<&'static Table> {
         let table = catalog::by_id(TableId(u8::try_from(self.table).ok()?))?;

@@ -3,6 +3,7 @@
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use uuid::Uuid;
 
+use super::decisions::{self, Decided};
 use super::edges::Edge;
 use super::error::StoreError;
 use super::{feed, rows, versions};
@@ -116,7 +117,7 @@ pub async fn supersede(client: &mut Client) -> Result<(), StoreError> {
 pub async fn accept(client: &mut Client, entry: &Entry) -> Result<&'static str, StoreError> {
     let tx = client.transaction().await?;
     let done = write(&tx, entry).await?;
-    close(&tx, entry, "accepted").await?;
+    settle(&tx, entry, "accepted").await?;
     tx.commit().await?;
     Ok(done)
 }
@@ -159,9 +160,16 @@ fn parse(entry: &Entry) -> Option<(&'static Table, MergeRow)> {
 /// Marks an entry as not wanted; it stays on record.
 pub async fn discard(client: &mut Client, entry: &Entry) -> Result<(), StoreError> {
     let tx = client.transaction().await?;
-    close(&tx, entry, "discarded").await?;
+    settle(&tx, entry, "discarded").await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Closes an entry because somebody decided so.
+async fn settle(tx: &Transaction<'_>, entry: &Entry, status: &str) -> Result<(), StoreError> {
+    close(tx, entry, status).await?;
+    let Entry { tenant_id: tenant, id, table_id: table, row, .. } = *entry;
+    decisions::record(tx, Decided { tenant, entry: id, table, row, status }).await
 }
 
 async fn close(tx: &Transaction<'_>, entry: &Entry, status: &str) -> Result<(), StoreError> {
