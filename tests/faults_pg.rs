@@ -6,6 +6,8 @@
 mod cuts;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/lost_centres.rs"]
+mod lost_centres;
 #[path = "faults/networks.rs"]
 mod networks;
 #[path = "faults/restores.rs"]
