@@ -13,7 +13,7 @@ use tests::wait::{eventually, within};
 use crate::{ACME, id};
 
 /// The same box a second time.
-const COPY: Place = Place { edge: "hq-1-copy", ..HEADQUARTERS };
+pub(crate) const COPY: Place = Place { edge: "hq-1-copy", ..HEADQUARTERS };
 
 pub(crate) fn insert(number: u32, title: &str) -> String {
     format!("insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', '{title}');", id(number))

@@ -72,7 +72,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     if here && found == History::EdgeRewound {
         return Ok(judged(Verdict::Reidentify));
     }
-    let asked = hello.reconcile || digest::is_due(client, edge.id).await?;
+    let asked = hello.reconcile || edge.stale || digest::is_due(client, edge.id).await?;
     if here && cursor.is_some() && !asked {
         return Ok(judged(Verdict::Ok));
     }
@@ -127,7 +127,7 @@ pub(super) async fn present(client: &mut Client) -> Result<Incarnation, Error> {
         return Ok(present);
     }
     let above = incarnation::last_seq(client).await?;
-    let reason = "the database is on another server or timeline".to_owned();
+    let reason = "the database is on another server or timeline, or was made anew from a dump".to_owned();
     begin(client, &present, Rewind { reason, above, lost: None, id: clock::id() }).await?;
     Ok(incarnation::present(client).await?)
 }
@@ -251,6 +251,7 @@ pub(super) async fn verified(State(hub): State<Hub>, edge: Edge, body: Body) -> 
     if found.differing > 0 {
         tracing::warn!(edge = edge.name, differing = found.differing, "rows differed and were repaired");
     }
+    fences::compared(&**client, edge.id, ReplicaId(found.replica)).await?;
     digest::verified(&**client, edge.id, &serde_json::to_string(&found).unwrap_or_default()).await?;
     answer_one(&Offered { kept: 0 })
 }

@@ -165,7 +165,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let present = incarnation::present(&**client).await?;
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
-        let asked = pull.cursor.is_some() && digest::is_due(&**client, edge.id).await?;
+        let asked = pull.cursor.is_some() && (edge.stale || digest::is_due(&**client, edge.id).await?);
         if asked || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
             return Err(Error::Fence);
         }
@@ -174,6 +174,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         ledger::unstorable(&**client, &edge, &pull.report.unstorable).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
+            fences::acknowledge_cursor(&**client, edge.replica, &start.text()).await?;
         }
         (edge, cursor, present.key)
     };

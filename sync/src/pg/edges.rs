@@ -40,12 +40,14 @@ pub struct Edge {
     pub high_seq: u64,
     /// The last checkpoint that it was given with a cursor.
     pub checkpoint: Checkpoint,
+    /// Whether this replica id was silent for so long that dead rows may be forgotten which it has not been told of.
+    pub stale: bool,
 }
 
 const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.credential_hash,
   edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
   encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
-  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq";
+  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null";
 
 /// A one-time code's promise.
 #[derive(Clone, Debug)]
@@ -244,7 +246,7 @@ pub async fn seen(tx: &Transaction<'_>, edge: Uuid) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes the snapshot that the edge has applied and said so.
+/// Notes the snapshot that the edge has applied and said so: one of its copies, for people to read.
 pub async fn acknowledge_cursor(client: &impl GenericClient, edge: Uuid, snapshot: &str) -> Result<(), StoreError> {
     let statement = "update sync.edges set cursor_acknowledged = $2, last_seen_at = now()
       where id = $1 and cursor_acknowledged is distinct from $2";
@@ -383,6 +385,7 @@ fn decode(row: &Row) -> Edge {
             nonce: row.get::<_, Option<Uuid>>(15).unwrap_or_default(),
             seq: row.get::<_, i64>(16).cast_unsigned(),
         },
+        stale: row.get(17),
     }
 }
 

@@ -58,7 +58,8 @@ pub async fn insert(tx: &Transaction<'_>, edge: Uuid, replica: i32, token: &[u8]
 
 /// Notes the highest seq that a replica reported.
 pub async fn reported(client: &impl GenericClient, replica: ReplicaId, seq: u64) -> Result<(), StoreError> {
-    let statement = "update sync.fences set high_seq = $2 where replica_id = $1 and high_seq < $2";
+    let statement =
+        "update sync.fences set high_seq = greatest(high_seq, $2), last_seen_at = now() where replica_id = $1";
     client.execute(statement, &[&replica.0.cast_signed(), &signed(seq)]).await?;
     Ok(())
 }
@@ -72,9 +73,30 @@ pub async fn acknowledge_push(
     answer: &[u8],
 ) -> Result<(), StoreError> {
     let statement = "update sync.fences set token_before = token, token = $2, token_count = token_count + 1,
-      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6)
+      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6), last_seen_at = now()
       where replica_id = $1";
     tx.execute(statement, &[&replica.0.cast_signed(), &token, &batch, &hash, &answer, &signed(high_seq)]).await?;
+    Ok(())
+}
+
+/// Notes the snapshot up to which whoever uses this id has applied and said so. Copies of a box have ids of their own, and
+/// what one of them has seen, the others need not have.
+pub async fn acknowledge_cursor(
+    client: &impl GenericClient,
+    replica: ReplicaId,
+    snapshot: &str,
+) -> Result<(), StoreError> {
+    let statement = "update sync.fences set cursor_acknowledged = $2, last_seen_at = now()
+      where replica_id = $1 and (cursor_acknowledged is distinct from $2 or last_seen_at < now() - interval '1 hour')";
+    client.execute(statement, &[&replica.0.cast_signed(), &snapshot]).await?;
+    Ok(())
+}
+
+/// Notes that whoever uses this id was compared with the centre: it has missed no death.
+pub async fn compared(client: &impl GenericClient, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
+    let statement =
+        "update sync.fences set stale_at = null, last_seen_at = now() where replica_id = $1 and edge_id = $2";
+    client.execute(statement, &[&replica.0.cast_signed(), &edge]).await?;
     Ok(())
 }
 
