@@ -11,6 +11,8 @@ mod damage;
 mod disks;
 #[path = "boxes/limits.rs"]
 mod limits;
+#[path = "boxes/lost_logs.rs"]
+mod lost_logs;
 
 /// Acme's id in the sample data.
 const ACME: &str = "5eed0000-0000-4000-8000-000100000001";

@@ -12,6 +12,8 @@ mod kills;
 mod lost_centres;
 #[path = "faults/networks.rs"]
 mod networks;
+#[path = "faults/replacements.rs"]
+mod replacements;
 #[path = "faults/restores.rs"]
 mod restores;
 #[path = "faults/writers.rs"]

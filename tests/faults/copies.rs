@@ -29,7 +29,7 @@ async fn two_copies() -> (Deployment, Edge) {
 }
 
 /// The copied credential names the link of the box that was copied.
-fn on_a_link_of_its_own(twin: &Edge) {
+pub(crate) fn on_a_link_of_its_own(twin: &Edge) {
     let environment = vec![("EDGE_HUB".to_owned(), twin.link().url())];
     twin.surround(Surroundings { environment, ..Surroundings::default() });
 }

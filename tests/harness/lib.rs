@@ -5,6 +5,7 @@ pub mod centre;
 pub mod checkers;
 pub mod deployment;
 pub mod desk;
+pub mod dots;
 pub mod dumps;
 pub mod events;
 pub mod every_case;
