@@ -11,6 +11,8 @@ mod damage;
 mod disks;
 #[path = "boxes/limits.rs"]
 mod limits;
+#[path = "boxes/lost_logs.rs"]
+mod lost_logs;
 #[path = "boxes/power_loss.rs"]
 mod power_loss;
 

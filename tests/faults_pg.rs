@@ -2,12 +2,18 @@
 //!
 //! `WAYSTATION_CAMPAIGN` in the environment makes the runs long; `SEED` replays one.
 
+#[path = "faults/copies.rs"]
+mod copies;
 #[path = "faults/cuts.rs"]
 mod cuts;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/lost_centres.rs"]
+mod lost_centres;
 #[path = "faults/networks.rs"]
 mod networks;
+#[path = "faults/replacements.rs"]
+mod replacements;
 #[path = "faults/restores.rs"]
 mod restores;
 #[path = "faults/statements.rs"]

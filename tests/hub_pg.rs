@@ -38,7 +38,8 @@ async fn each_wrong_code_gets_its_own_answer_and_a_right_one_works_once() {
     let good = centre.code(ACME, HEADQUARTERS, "left", 60_000).await;
     let expired = centre.code(ACME, HEADQUARTERS, "late", 0).await;
     let enroll = |code: &str| {
-        let body = stream::write_one(&Enroll { code: code.to_owned(), app_version: String::new() }).unwrap();
+        let body =
+            stream::write_one(&Enroll { code: code.to_owned(), app_version: String::new(), former: None }).unwrap();
         let url = centre.url.clone();
         async move {
             let answer = post(&url, "enroll", None, body).await;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sync::wire::message::Enrolled;
+use uuid::Uuid;
 
 use crate::data_dir::write_private;
 
@@ -16,6 +17,10 @@ use crate::data_dir::write_private;
 pub struct Credential {
     /// The hub's URL, without a slash at its end.
     pub hub: String,
+    /// Which edge the mirror belonged to before, if it was enrolled again. Whoever finds the mirror still that one's was cut
+    /// short, and finishes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Uuid>,
     /// Who this edge is. Kept whole, so that a crash between this file and the database loses nothing.
     #[serde(flatten)]
     pub identity: Enrolled,
@@ -70,7 +75,7 @@ impl Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hub, identity } = self;
+        let Self { hub, identity, .. } = self;
         let Enrolled { edge, name, tenant, site, .. } = identity;
         let mut shown = f.debug_struct("Credential");
         shown.field("hub", hub).field("edge", edge).field("name", name).field("tenant", tenant).field("site", site);
@@ -95,8 +100,9 @@ mod tests {
             tenant: Uuid::nil(),
             site: Uuid::nil(),
             fence: Fence { count: 0, token: "hushed".to_owned() },
+            former: Vec::new(),
         };
-        let credential = Credential { hub: "http://hub".to_owned(), identity };
+        let credential = Credential { hub: "http://hub".to_owned(), follows: None, identity };
         assert!(!format!("{credential:?}").contains("hush"), "{credential:?}");
         let path =
             std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));

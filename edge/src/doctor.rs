@@ -307,7 +307,8 @@ fn identity(
     state: Option<&SelfState>,
     credential: &Result<Option<Credential>, crate::credential::CredentialError>,
 ) -> Finding {
-    const AGAIN: &str = "restore credential.json from a backup, or enrol a new edge in another data directory";
+    const AGAIN: &str =
+        "restore credential.json from a backup, or run `edge enroll` with a new code from HQ; what is here is kept";
     let enrolled = state.filter(|state| state.is_enrolled());
     match (credential, enrolled) {
         (Err(problem), _) => error("identity", problem.to_string(), AGAIN),
@@ -340,7 +341,11 @@ async fn reach(clock: Clock, hub: &str) -> Finding {
 fn link(status: &Value) -> Option<Finding> {
     let why = status["last_error"].as_str().unwrap_or("no reason is known");
     match status["state"].as_str()? {
-        "revoked" => Some(error("link", format!("HQ refuses this edge: {why}"), "ask HQ; what waits here is kept")),
+        "revoked" => Some(error(
+            "link",
+            format!("HQ refuses this edge: {why}"),
+            "ask HQ for a code and run `edge enroll --code CODE` here; what is here is kept and sent",
+        )),
         "stuck" => Some(error("link", format!("HQ answers and takes nothing: {why}"), "ask HQ for `hub doctor`")),
         "upgrade_hub" => Some(error("link", "this edge is newer than its hub", "upgrade the hub; what waits is kept")),
         _ => None,

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use sync::merge::limits::{BODY_BYTES_MAX, HEAD_MS_MAX, LONG_POLL_MS};
 use sync::session::Failure;
 use sync::wire::frames::{self, DigestAnswer, FrameError, PulledPage, PushAnswer};
-use sync::wire::message::{Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome};
+use sync::wire::message::{
+    Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome,
+};
 use sync::wire::problem::Problem;
 use sync::wire::recovery::{Accepted, Digest, Offered, Reidentified, Reidentify, Verification};
 use sync::wire::stream::{self, StreamError};
@@ -121,14 +123,29 @@ pub struct HubClient {
     budget: Option<Arc<Budget>>,
 }
 
-/// Trades a one-time code for an identity.
+/// Trades a one-time code for an identity; `former` is who asks, if it has work already.
 ///
 /// # Errors
 /// [`HubError`].
-pub async fn enroll(clock: Clock, hub: &str, code: &str) -> Result<Enrolled, HubError> {
+pub async fn enroll(clock: Clock, hub: &str, code: &str, former: Option<FormerEdge>) -> Result<Enrolled, HubError> {
     let client = HubClient::new(clock, hub, None)?;
-    let enroll = Enroll { code: code.to_owned(), app_version: env!("CARGO_PKG_VERSION").to_owned() };
+    let enroll = Enroll { code: code.to_owned(), app_version: env!("CARGO_PKG_VERSION").to_owned(), former };
     client.ask_one("enroll", &enroll).await
+}
+
+/// Asks whether a hub refuses a credential. Nothing is changed there.
+///
+/// # Errors
+/// [`HubError`], when that is not to be had from it now.
+pub async fn refuses(clock: Clock, hub: &str, credential: &str) -> Result<bool, HubError> {
+    let client = HubClient::new(clock, hub, Some(credential))?;
+    let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
+    // Who asks is looked at before what is asked, which is nothing that a hub takes.
+    match client.ask("hello", nothing, SILENCE_MS_MAX).await {
+        Err(HubError::Revoked(_)) => Ok(true),
+        Err(HubError::Refused { .. }) | Ok(_) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks whether it is a hub that answers at a URL. Nothing is changed there: it is asked something that no hub takes.

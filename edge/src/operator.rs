@@ -6,7 +6,9 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sync::sqlite::error::StoreError;
-use sync::sqlite::self_state;
+use sync::sqlite::reidentify;
+use sync::sqlite::self_state::{self, SelfState};
+use sync::wire::message::{FORMER_MAX, FormerEdge};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -44,9 +46,19 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
 /// # Errors
 /// In words for a person: a wrong or used code, a hub that does not answer, an address that is no hub's.
 pub async fn trade(clock: Clock, hub: &str, code: &str) -> Result<Credential, String> {
+    trade_as(clock, hub, code, None).await
+}
+
+async fn trade_as(clock: Clock, hub: &str, code: &str, former: Option<&SelfState>) -> Result<Credential, String> {
     let hub = hub.trim_end_matches('/');
-    let identity = hub_client::enroll(clock, hub, code).await.map_err(|error| error.to_string())?;
-    Ok(Credential { hub: hub.to_owned(), identity })
+    let was = former.map(|state| FormerEdge {
+        tenant: state.tenant.unwrap_or_default(),
+        replicas: state.own().iter().take(FORMER_MAX).map(|replica| replica.0).collect(),
+        fence: state.fence.clone(),
+        incarnation: state.incarnation,
+    });
+    let identity = hub_client::enroll(clock, hub, code, was).await.map_err(|error| error.to_string())?;
+    Ok(Credential { hub: hub.to_owned(), follows: former.and_then(|state| state.edge), identity })
 }
 
 /// Takes an identity: keeps the credential, then tells the database and the sync loop.
@@ -55,11 +67,14 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
     if let Err(error) = credential.store(&path) {
         return failed(error);
     }
-    let Credential { hub, identity } = credential;
+    let Credential { hub, follows, identity } = credential;
     let (name, tenant, site) = (identity.name.clone(), identity.tenant, identity.site);
     let work = move |connection: &mut Connection| -> Result<(), StoreError> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self_state::enrolled(&tx, &identity, &hub)?;
+        match follows {
+            Some(_) => reidentify::enroll_again(&tx, &identity, &hub)?,
+            None => self_state::enrolled(&tx, &identity, &hub)?,
+        }
         tx.commit()?;
         Ok(())
     };
@@ -72,16 +87,34 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
 
 async fn enroll(app: &App, hub: &str, code: &str) -> Answer {
     match app.db.read(|connection| self_state::load(connection)).await {
-        Ok(state) if state.is_enrolled() => {
-            let (name, hub) = (state.edge_name.unwrap_or_default(), state.hub_url.unwrap_or_default());
-            failed(format!("this edge is enrolled already, as {name} at {hub}: give another --data for another edge"))
-        }
+        Ok(state) if state.is_enrolled() => match enroll_again(app, hub, code, &state).await {
+            Ok(credential) => adopt(app, credential).await,
+            Err(why) => failed(why),
+        },
         Ok(_) => match trade(app.clock, hub, code).await {
             Ok(credential) => adopt(app, credential).await,
             Err(why) => failed(why),
         },
         Err(error) => failed(error),
     }
+}
+
+/// A second identity for an edge that has one: only when the hub refuses that, because it was restored from a backup which is
+/// older than the edge, or has revoked it. The edge's work stays.
+async fn enroll_again(app: &App, hub: &str, code: &str, state: &SelfState) -> Result<Credential, String> {
+    let known = Credential::load(&DataDir::new(&app.config.data).credential()).map_err(|error| error.to_string())?;
+    let refused = match &known {
+        None => true,
+        Some(Credential { identity, .. }) => {
+            hub_client::refuses(app.clock, hub, &identity.credential).await.map_err(|error| error.to_string())?
+        }
+    };
+    if !refused {
+        let name = state.edge_name.as_deref().unwrap_or_default();
+        let at = state.hub_url.as_deref().unwrap_or_default();
+        return Err(format!("this edge is enrolled already, as {name} at {at}: give another --data for another edge"));
+    }
+    trade_as(app.clock, hub, code, Some(state)).await
 }
 
 /// Exchanges now, and says how far it is on the way.

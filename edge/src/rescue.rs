@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::salvage::{self, Salvaged};
-use sync::sqlite::{self, Store, health, open_reader, self_state};
+use sync::sqlite::{self, Store, health, open_reader, reidentify, self_state};
 
 use crate::App;
 use crate::credential::Credential;
@@ -119,9 +119,12 @@ fn open_new(data: &DataDir, lock: File, credential: Option<&Credential>) -> Resu
     let mut store = sqlite::open_locked(&data.database(), lock)?;
     if let Some(credential) = credential {
         let tx = store.begin()?;
-        // Also finishes an enrolment that was interrupted between its file and the database.
-        if !self_state::load(&tx)?.is_enrolled() {
+        let state = self_state::load(&tx)?;
+        // Also finishes an enrolment, a first or a second one, that was interrupted between its file and the database.
+        if !state.is_enrolled() {
             self_state::enrolled(&tx, &credential.identity, &credential.hub)?;
+        } else if state.edge.is_some() && state.edge == credential.follows {
+            reidentify::enroll_again(&tx, &credential.identity, &credential.hub)?;
         }
         tx.commit().map_err(StoreError::from)?;
     }

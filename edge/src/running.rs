@@ -131,8 +131,9 @@ mod tests {
             tenant: Uuid::from_u128(2),
             site: Uuid::from_u128(3),
             fence: Fence { count: 4, token: "fence".to_owned() },
+            former: Vec::new(),
         };
-        let credential = Credential { hub: "http://hub".to_owned(), identity };
+        let credential = Credential { hub: "http://hub".to_owned(), follows: None, identity };
         credential.store(&data.credential()).unwrap();
         for _ in 0..2 {
             let listen = ([127, 0, 0, 1], 0).into();

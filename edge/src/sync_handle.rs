@@ -84,7 +84,7 @@ pub enum SyncRequest {
     Now(oneshot::Sender<Result<(), String>>),
     /// Compare with the centre now; what differs is repaired and named.
     Verify(oneshot::Sender<Result<Verification, String>>),
-    /// The credential file was written: begin.
+    /// The credential file was written: begin, or begin anew.
     Enrolled,
 }
 

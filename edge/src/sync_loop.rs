@@ -40,17 +40,9 @@ pub async fn run(app: App, mut port: SyncPort) {
 /// Waits for a credential; `None` when nobody will give one any more.
 async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
     loop {
-        let credential = Credential::load(&DataDir::new(&app.config.data).credential());
-        let why = match credential {
-            Ok(Some(credential)) => {
-                let url = app.config.hub.as_deref().unwrap_or(&credential.hub);
-                match HubClient::new(app.clock, url, Some(&credential.identity.credential)) {
-                    Ok(hub) => return Some(hub.within(app.budget.clone())),
-                    Err(error) => error.to_string(),
-                }
-            }
-            Ok(None) => "this edge is not enrolled: run edge enroll".to_owned(),
-            Err(error) => error.to_string(),
+        let why = match client_of(app) {
+            Ok(hub) => return Some(hub),
+            Err(why) => why,
         };
         let last_error = Some(why.clone());
         port.link.send_replace(Link { state: LinkState::Unenrolled, last_error, ..Link::default() });
@@ -63,6 +55,16 @@ async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
             }
         }
     }
+}
+
+/// A client with this edge's credential.
+fn client_of(app: &App) -> Result<HubClient, String> {
+    let credential =
+        Credential::load(&DataDir::new(&app.config.data).credential()).map_err(|error| error.to_string())?;
+    let credential = credential.ok_or_else(|| "this edge is not enrolled: run edge enroll".to_owned())?;
+    let url = app.config.hub.as_deref().unwrap_or(&credential.hub);
+    let hub = HubClient::new(app.clock, url, Some(&credential.identity.credential));
+    Ok(hub.map_err(|error| error.to_string())?.within(app.budget.clone()))
 }
 
 /// What the loop wakes up for.
@@ -273,9 +275,19 @@ impl SyncLoop {
                 let exchange = self.exchange.clone();
                 self.steps.spawn(async move { Step::VerifyAsked(exchange.ask_comparison().await) });
             }
-            // The edge has an identity already, and keeps it.
-            SyncRequest::Enrolled => self.session.handle_sync_now(),
+            SyncRequest::Enrolled => self.begin_anew(),
         }
+    }
+
+    /// The edge has got another identity. Nothing that was asked under the former one is of use.
+    fn begin_anew(&mut self) {
+        match client_of(&self.app) {
+            Ok(hub) => self.exchange = Exchange::new(self.app.clone(), hub),
+            Err(why) => return self.fail(why),
+        }
+        self.steps = JoinSet::new();
+        (self.pulling, self.page, self.terms, self.comparison) = (None, None, None, None);
+        self.session = Session::new();
     }
 
     fn handle_time(&mut self) {

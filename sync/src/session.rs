@@ -89,6 +89,8 @@ pub struct Session {
     phase: Phase,
     refusal: Option<State>,
     failures: u32,
+    /// How often the hub was not content since something was last exchanged.
+    healings: u32,
     abort: bool,
     writes_wait: bool,
     caught_up: bool,
@@ -155,6 +157,7 @@ impl Session {
             phase: Phase::Resting { until_ms: 0 },
             refusal: None,
             failures: 0,
+            healings: 0,
             abort: false,
             writes_wait: true,
             caught_up: false,
@@ -264,11 +267,11 @@ impl Session {
         }
     }
 
-    /// At once the first time. A hub that never is content must not be asked without end, so every further time counts
-    /// as a failure does, until something is exchanged.
+    /// At once the first time, however long the hub could not be reached before. A hub that never is content must not be
+    /// asked without end, so every further time waits as after a failure, until something is exchanged.
     fn greet_again(&mut self, now_ms: u64, jitter: u64) {
-        let delay_ms = if self.failures == 0 { 0 } else { self.delay_ms(jitter) };
-        self.failures = self.failures.saturating_add(1);
+        let delay_ms = if self.healings == 0 { 0 } else { delay_ms(self.healings, jitter) };
+        self.healings = self.healings.saturating_add(1);
         self.phase = Phase::Resting { until_ms: now_ms.saturating_add(delay_ms) };
     }
 
@@ -281,7 +284,7 @@ impl Session {
         };
         if let PushResult::Answered { more, busy } = result {
             self.writes_wait |= more || busy;
-            self.failures = 0;
+            (self.failures, self.healings) = (0, 0);
         }
     }
 
@@ -296,7 +299,7 @@ impl Session {
     pub fn handle_applied(&mut self, complete: bool) {
         let Phase::Open { pull: pull @ PullLane::Applying, .. } = &mut self.phase else { return };
         *pull = PullLane::Ready;
-        self.failures = 0;
+        (self.failures, self.healings) = (0, 0);
         // The pages of a long window were read at different times; only a window read at once is a state of the
         // centre, so a long one is followed by one more before anything is called complete.
         self.caught_up = complete && !self.hydrating;
@@ -307,7 +310,7 @@ impl Session {
     ///
     /// `jitter` is random, 0 to 1000: it spreads the delay between half and all of its length.
     pub fn handle_failure(&mut self, failure: Failure, now_ms: u64, jitter: u64) {
-        let spread = self.delay_ms(jitter);
+        let spread = delay_ms(self.failures, jitter);
         let (state, delay_ms) = match failure {
             Failure::Unreachable | Failure::Local | Failure::Fenced => (None, spread),
             Failure::Overloaded(after_ms) => (None, after_ms.clamp(spread, RETRY_AFTER_MS_MAX)),
@@ -320,12 +323,6 @@ impl Session {
         self.abort = true;
         self.caught_up = false;
         self.phase = Phase::Resting { until_ms: now_ms.saturating_add(delay_ms) };
-    }
-
-    /// Between half and all of a length that doubles with each failure.
-    fn delay_ms(&self, jitter: u64) -> u64 {
-        let doubled = RETRY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX);
-        doubled / 2 + doubled.saturating_mul(jitter.min(1000)) / 2000
     }
 
     /// How things stand.
@@ -348,6 +345,12 @@ impl Default for Session {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Between half and all of a length that doubles with each failure.
+fn delay_ms(failures: u32, jitter: u64) -> u64 {
+    let doubled = RETRY_MS_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MS_MAX);
+    doubled / 2 + doubled.saturating_mul(jitter.min(1000)) / 2000
 }
 
 #[cfg(test)]
@@ -436,6 +439,22 @@ mod tests {
         assert_eq!(drain(&mut session, until_ms), [Action::Hello]);
         session.handle_welcome(Verdict::Ok, until_ms);
         assert_eq!(drain(&mut session, until_ms), [Action::Push, Action::Pull { wait: false }]);
+    }
+
+    #[test]
+    fn a_comparison_after_a_long_time_offline_is_followed_by_a_session_at_once() {
+        let mut session = Session::new();
+        for now_ms in 0..20 {
+            session.handle_sync_now();
+            drain(&mut session, now_ms);
+            session.handle_failure(Failure::Unreachable, now_ms, 1000);
+        }
+        session.handle_sync_now();
+        drain(&mut session, 20);
+        session.handle_welcome(Verdict::Reconcile, 20);
+        drain(&mut session, 20);
+        session.handle_reconciled(true, 20, 1000);
+        assert_eq!(drain(&mut session, 20), [Action::Hello]);
     }
 
     #[test]

@@ -171,9 +171,7 @@ impl Centre {
         let script = NAMES
             .iter()
             .fold(script.to_owned(), |script, name| script.replace(&format!("{{{name}}}"), &id_of(name).to_string()));
-        // The server's programs may be links in a directory that has no psql.
-        let beside = shared_cluster().binaries().join("psql");
-        let mut psql = Command::new(if beside.is_file() { beside } else { "psql".into() })
+        let mut psql = Command::new(shared_cluster().program_path("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &shared_cluster().url(&self.database)])
             .env("PGUSER", SUPERUSER)
             .stdin(Stdio::piped())

@@ -54,8 +54,8 @@ async fn check(victim: Victim) {
     let memory = Memory::new();
     let edge = world.edge(0);
     let writers = [
-        tokio::spawn(by_api(memory.clone(), edge.api().await.clone(), seed)),
-        tokio::spawn(by_file(memory.clone(), world.edge(1).data().join("edge.db"), seed)),
+        tokio::spawn(by_api(memory.clone(), "api", edge.api().await.clone(), seed)),
+        tokio::spawn(by_file(memory.clone(), "file", world.edge(1).data().join("edge.db"), seed)),
         tokio::spawn(by_sql(memory.clone(), world.database_url().to_owned(), seed)),
     ];
     let watch = Stopwatch::start();

@@ -2,7 +2,7 @@
 //! that anybody still holds.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tests::deployment::{Deployment, Edge, HEADQUARTERS, Place, WAREHOUSE};
 use tests::dumps;
@@ -13,22 +13,22 @@ use tests::wait::{eventually, within};
 use crate::{ACME, id};
 
 /// The same box a second time.
-const COPY: Place = Place { edge: "hq-1-copy", ..HEADQUARTERS };
+pub(crate) const COPY: Place = Place { edge: "hq-1-copy", ..HEADQUARTERS };
 
-fn insert(number: u32, title: &str) -> String {
+pub(crate) fn insert(number: u32, title: &str) -> String {
     format!("insert into tasks (id, tenant_id, title) values ('{}', '{ACME}', '{title}');", id(number))
 }
 
-fn retitle(number: u32, title: &str) -> String {
+pub(crate) fn retitle(number: u32, title: &str) -> String {
     format!("update tasks set title = '{title}' where id = '{}';", id(number))
 }
 
-fn delete(number: u32) -> String {
+pub(crate) fn delete(number: u32) -> String {
     format!("delete from tasks where id = '{}';", id(number))
 }
 
 /// Copies a folder whose owner does not run.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     if to.exists() {
         fs::remove_dir_all(to).expect("the folder is the test's own");
     }
@@ -40,12 +40,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn replica(edge: &Edge) -> String {
+pub(crate) async fn replica(edge: &Edge) -> String {
     edge.sqlite("select replica from sync_self").await
 }
 
 /// The titles of some tasks at the centre, in their order; a dash for one that is not there.
-async fn titles(world: &Deployment, numbers: std::ops::RangeInclusive<u32>) -> Vec<String> {
+pub(crate) async fn titles(world: &Deployment, numbers: std::ops::RangeInclusive<u32>) -> Vec<String> {
     let dump = world.dump_hub("acme-corp").await;
     let title = |number| dumps::value(&dump, "tasks", &id(number), "title");
     numbers
@@ -55,7 +55,7 @@ async fn titles(world: &Deployment, numbers: std::ops::RangeInclusive<u32>) -> V
         .collect()
 }
 
-async fn is_integral(world: &Deployment) {
+pub(crate) async fn is_integral(world: &Deployment) {
     for edge in world.edges() {
         assert_eq!(edge.sqlite("pragma integrity_check; pragma foreign_key_check;").await, "ok");
     }
@@ -187,33 +187,33 @@ async fn a_box_copied_to_a_second_one_becomes_two_edges_and_nothing_of_either_is
     }
 }
 
-/// A client program of PostgreSQL; the server's own directory may be one of links that lacks it.
-fn client(world: &Deployment, name: &str) -> PathBuf {
-    let beside = world.cluster().binaries().join(name);
-    if beside.exists() { beside } else { PathBuf::from(name) }
-}
-
 /// Replaces the centre by what `pg_dump` saved of it.
-async fn restore_centre(world: &Deployment, saved: &str) {
+pub(crate) async fn restore_centre(world: &Deployment, saved: &str) {
     world.hub(0).kill();
     let (server, database) = world.database_url().rsplit_once('/').expect("a URL has a path");
     let admin = format!("{server}/postgres");
     let replace = [format!("drop database \"{database}\" with (force)"), format!("create database \"{database}\"")];
     for statement in replace {
-        run(&client(world, "psql"), &["-X", "-q", "-d", &admin, "-c", &statement], &[], world.directory(), "")
-            .await
-            .succeeded();
+        run(
+            &world.cluster().program_path("psql"),
+            &["-X", "-q", "-d", &admin, "-c", &statement],
+            &[],
+            world.directory(),
+            "",
+        )
+        .await
+        .succeeded();
     }
     let arguments = ["-d", world.database_url(), "--exit-on-error", saved];
-    run(&client(world, "pg_restore"), &arguments, &[], world.directory(), "").await.succeeded();
+    run(&world.cluster().program_path("pg_restore"), &arguments, &[], world.directory(), "").await.succeeded();
     world.hub(0).start();
     assert!(world.hub(0).is_ready().await, "{}", world.hub(0).log());
 }
 
-async fn save_centre(world: &Deployment) -> String {
+pub(crate) async fn save_centre(world: &Deployment) -> String {
     let saved = world.directory().join("saved.dump").display().to_string();
     let arguments = ["-Fc", "-d", world.database_url(), "-f", &saved];
-    run(&client(world, "pg_dump"), &arguments, &[], world.directory(), "").await.succeeded();
+    run(&world.cluster().program_path("pg_dump"), &arguments, &[], world.directory(), "").await.succeeded();
     saved
 }
 

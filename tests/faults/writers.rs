@@ -101,7 +101,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(name: &'static str, seed: u64, base: u32) -> Self {
+    /// A writer's name is unique in its run, and so are the tasks that it makes.
+    fn new(name: &'static str, seed: u64) -> Self {
+        let base = name.bytes().fold(0, |base: u32, byte| (base * 31 + u32::from(byte)) % 9_000) * 100_000 + 100_000;
         Self { name, random: SmallRng::seed_from_u64(seed ^ u64::from(base)), count: 0, base }
     }
 
@@ -115,8 +117,8 @@ impl Plan {
 }
 
 /// Writes through the API of an edge, with the version that it read as a condition.
-pub(crate) async fn by_api(memory: Memory, api: Api, seed: u64) {
-    let mut plan = Plan::new("api", seed, 100_000);
+pub(crate) async fn by_api(memory: Memory, name: &'static str, api: Api, seed: u64) {
+    let mut plan = Plan::new(name, seed);
     while !memory.stopped() {
         let (task, is_new, value) = plan.next();
         if is_new {
@@ -148,8 +150,8 @@ pub(crate) async fn by_api(memory: Memory, api: Api, seed: u64) {
 }
 
 /// Writes into an edge's file by the system's `sqlite3`.
-pub(crate) async fn by_file(memory: Memory, file: std::path::PathBuf, seed: u64) {
-    let mut plan = Plan::new("file", seed, 200_000);
+pub(crate) async fn by_file(memory: Memory, name: &'static str, file: std::path::PathBuf, seed: u64) {
+    let mut plan = Plan::new(name, seed);
     let directory = file.parent().expect("a file has a folder").to_owned();
     let file = file.display().to_string();
     while !memory.stopped() {
@@ -173,7 +175,7 @@ pub(crate) async fn by_file(memory: Memory, file: std::path::PathBuf, seed: u64)
 
 /// Writes at the centre, by a plain connection that is opened again whenever it breaks.
 pub(crate) async fn by_sql(memory: Memory, url: String, seed: u64) {
-    let mut plan = Plan::new("sql", seed, 300_000);
+    let mut plan = Plan::new("sql", seed);
     while !memory.stopped() {
         let Ok((mut client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
             tokio::task::yield_now().await;

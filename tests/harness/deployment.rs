@@ -247,9 +247,7 @@ impl Deployment {
 
     /// The same for statements that may fail.
     pub async fn try_sql(&self, statements: &str) -> Finished {
-        // The server's own directory may be one of links that lacks the clients.
-        let beside = self.cluster().binaries().join("psql");
-        let psql = if beside.exists() { beside } else { PathBuf::from("psql") };
+        let psql = self.cluster().program_path("psql");
         let arguments = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.database_url, "-f", "-"];
         run(&psql, &arguments, &[], self.directory.path(), statements).await
     }

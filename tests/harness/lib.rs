@@ -6,6 +6,7 @@ pub mod checkers;
 pub mod deployment;
 pub mod desk;
 pub mod disk_recorder;
+pub mod dots;
 pub mod dumps;
 pub mod events;
 pub mod every_case;

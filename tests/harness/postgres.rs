@@ -23,6 +23,10 @@ use sync::pg::schema;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
+pub use past::{BaseBackup, Standby};
+
+mod past;
+
 /// The superuser of every cluster; there is no password.
 pub const SUPERUSER: &str = "postgres";
 
@@ -91,11 +95,6 @@ impl Cluster {
         self.port
     }
 
-    /// The directory of PostgreSQL's own programs (`psql`, `pg_dump`, ...).
-    pub fn binaries(&self) -> &Path {
-        &self.binaries
-    }
-
     /// Creates an empty database.
     pub async fn create_database(&self, name: &str) {
         let client = self.connect("postgres").await;
@@ -160,9 +159,13 @@ impl Cluster {
 
     /// `tee` writes the file because the test, which may be root's, need not own the directory; the last line wins.
     fn append_settings(&self, settings: &str) {
+        self.append(&self.directory.join("data"), settings);
+    }
+
+    fn append(&self, data: &Path, settings: &str) {
         let mut tee = as_server_user("tee")
             .arg("-a")
-            .arg(self.directory.join("data/postgresql.conf"))
+            .arg(data.join("postgresql.conf"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -202,7 +205,15 @@ impl Cluster {
 
     /// Speaks to the server rather than to its port alone: a server that is still recovering takes a connection to refuse it.
     fn accepts_connections(&self) -> bool {
-        let url = self.url("postgres");
+        self.accepts_connections_at(self.port)
+    }
+
+    fn url_at(&self, port: u16) -> String {
+        format!("postgres://{SUPERUSER}@127.0.0.1:{port}/postgres")
+    }
+
+    fn accepts_connections_at(&self, port: u16) -> bool {
+        let url = self.url_at(port);
         thread::scope(|scope| {
             // A thread of its own, because the caller may be inside a runtime, which cannot block on another one.
             let attempt = scope.spawn(|| {
@@ -230,8 +241,16 @@ impl Cluster {
         fs::read_to_string(self.directory.join("log")).unwrap_or_else(|error| format!("(no log: {error})"))
     }
 
+    /// A program of PostgreSQL: beside the server's, which may be links that lack some, else where it is installed.
+    pub fn program_path(&self, name: &str) -> PathBuf {
+        let beside = std::iter::once(self.binaries.clone());
+        let found =
+            beside.chain(versioned_directories()).map(|directory| directory.join(name)).find(|path| path.exists());
+        found.unwrap_or_else(|| PathBuf::from(name))
+    }
+
     fn program(&self, name: &str) -> Command {
-        as_server_user(self.binaries.join(name))
+        as_server_user(self.program_path(name))
     }
 }
 

@@ -79,6 +79,7 @@ impl Site {
             tenant,
             site: Uuid::nil(),
             fence,
+            former: Vec::new(),
         };
         let tx = connection.transaction().expect("nothing else is open");
         self_state::enrolled(&tx, &identity, "http://centre").expect("an empty database enrols");

@@ -28,7 +28,7 @@ pub(crate) struct File {
 impl File {
     pub(crate) async fn enroll(centre: &Centre, tenant: Uuid, site: Uuid, name: &str) -> Self {
         let code = centre.code(tenant, site, name, 60_000).await;
-        let body = stream::write_one(&Enroll { code, app_version: "test".to_owned() }).unwrap();
+        let body = stream::write_one(&Enroll { code, app_version: "test".to_owned(), former: None }).unwrap();
         let answer = post(&centre.url, "enroll", None, body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let me: Enrolled = stream::read_one(&answer.body).unwrap();

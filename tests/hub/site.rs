@@ -217,7 +217,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn enroll(url: &str, code: &str) -> Self {
-        let enroll = Enroll { code: code.to_owned(), app_version: "test".to_owned() };
+        let enroll = Enroll { code: code.to_owned(), app_version: "test".to_owned(), former: None };
         let answer = post(url, "enroll", None, stream::write_one(&enroll).unwrap()).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let me: Enrolled = stream::read_one(&answer.body).unwrap();

@@ -142,7 +142,7 @@ impl Sample {
     fn identity(&self) -> Enrolled {
         let (edge, name, credential) = (Uuid::nil(), NAME.to_owned(), String::new());
         let (tenant, site, fence) = (self.tenant, self.site, Fence::default());
-        Enrolled { edge, name, replica: REPLICA, credential, tenant, site, fence }
+        Enrolled { edge, name, replica: REPLICA, credential, tenant, site, fence, former: Vec::new() }
     }
 }
 

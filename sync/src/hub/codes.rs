@@ -8,7 +8,7 @@ pub const CODES: &[ErrorCode] = &[
         "unauthorized",
         401,
         "the credential is nobody's, or there is none",
-        "enrol the edge again; what waits there is kept",
+        "run `edge enroll` again with a new code; what is there is kept and sent",
     ),
     ErrorCode::new("revoked", 403, "the edge was revoked", "ask the operator of the hub"),
     ErrorCode::new(
@@ -29,6 +29,18 @@ pub const CODES: &[ErrorCode] = &[
         409,
         "another edge took the name since the code was issued",
         "issue a code for another name",
+    ),
+    ErrorCode::new(
+        "other_tenant",
+        409,
+        "an edge that is enrolled again holds work of another tenant than the code is for",
+        "issue a code of its own tenant; this one is unused",
+    ),
+    ErrorCode::new(
+        "other_centre",
+        409,
+        "an edge that is enrolled again had its identity from another centre",
+        "enrol a new edge in another data directory, or ask the hub that it was enrolled at",
     ),
     ErrorCode::new(
         "bad_protocol",

@@ -21,7 +21,9 @@ const RETRY_S: u64 = 1;
 #[derive(Debug, Error)]
 pub enum Error {
     /// No credential, or one that is nobody's.
-    #[error("the credential is not known here; enroll the edge again")]
+    #[error(
+        "the hub does not know this edge, as after a restore from an older backup: get a code from `hub edge enroll` and run `edge enroll --code CODE` here; everything here is kept"
+    )]
     Unauthorized,
     /// The edge's credential was revoked.
     #[error("the edge {0} was revoked; ask the operator of the hub")]
@@ -38,6 +40,16 @@ pub enum Error {
     /// The name belongs to another edge by now.
     #[error("another edge is named {0} by now; issue a code for another name with `hub edge enroll`")]
     NameTaken(String),
+    /// The code is for another tenant than the edge's work is of.
+    #[error(
+        "this edge holds work of another tenant than the code is for; issue a code of its own tenant with `hub edge enroll`"
+    )]
+    OtherTenant,
+    /// The edge's token was not made here.
+    #[error(
+        "this edge was enrolled at another centre, of which this is no restored one: enroll a new edge in another data directory"
+    )]
+    OtherCentre,
     /// Another version of the protocol, or none.
     #[error("this hub speaks sync-protocol {supported} with a sync-nonce, the request says {0:?}", supported = crate::wire::message::PROTOCOL)]
     Protocol(String),
@@ -82,6 +94,8 @@ impl Error {
             Self::UsedCode => const { listed(CODES, "used_code") },
             Self::ExpiredCode => const { listed(CODES, "expired_code") },
             Self::NameTaken(_) => const { listed(CODES, "name_taken") },
+            Self::OtherTenant => const { listed(CODES, "other_tenant") },
+            Self::OtherCentre => const { listed(CODES, "other_centre") },
             Self::Protocol(_) => const { listed(CODES, "bad_protocol") },
             Self::MediaType => const { listed(CODES, "unsupported_media_type") },
             Self::TooLarge(_) => const { listed(CODES, "too_large") },

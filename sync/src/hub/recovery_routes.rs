@@ -13,11 +13,12 @@ use crate::catalog;
 use crate::merge::fence::{History, Known, Mark, Said, history};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
+use crate::pg::StoreError;
 use crate::pg::cursor::Cursor;
 use crate::pg::edges::{self, Edge};
 use crate::pg::incarnation::{self, Incarnation, Rewind};
 use crate::pg::{accepted, digest, feed, fences, recovery};
-use crate::wire::message::{Hello, PullRow, Verdict};
+use crate::wire::message::{FormerEdge, Hello, PullRow, Verdict};
 use crate::wire::recovery::{Accepted, Digest, DigestLine, Offered, Reconcile, Reidentified, Reidentify, Verification};
 use crate::wire::stream::{self, Writer};
 
@@ -43,7 +44,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     let replica = ReplicaId(hello.replica);
     let (edge, lost_replica) = match edges::find_as(client, edge.id, replica).await? {
         Some(edge) => (edge, false),
-        None => match fences::readmit(client, edge, replica).await? {
+        None => match readmit(client, edge, replica).await? {
             true => (edges::find_as(client, edge.id, replica).await?.ok_or(Error::Unauthorized)?, true),
             // Somebody else has that id: it was given again before the rewind was noticed.
             false => return Ok(judged(Verdict::Reidentify)),
@@ -71,7 +72,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     if here && found == History::EdgeRewound {
         return Ok(judged(Verdict::Reidentify));
     }
-    let asked = hello.reconcile || digest::is_due(client, edge.id).await?;
+    let asked = hello.reconcile || edge.stale || digest::is_due(client, edge.id).await?;
     if here && cursor.is_some() && !asked {
         return Ok(judged(Verdict::Ok));
     }
@@ -80,6 +81,34 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
         return Ok(Judged { reconcile, ..judged(Verdict::Reconcile) });
     }
     reconcile(client, &edge, since).await
+}
+
+async fn readmit(client: &mut Client, edge: &Edge, replica: ReplicaId) -> Result<bool, Error> {
+    let tx = client.transaction().await.map_err(StoreError::from)?;
+    let free = fences::readmit(&tx, (edge.id, edge.tenant, &edge.name, edge.site), replica).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    Ok(free)
+}
+
+/// Begins a new incarnation when an edge that is enrolled again proves a rewind that nobody has noticed yet. `own` are the ids
+/// that this database had lost.
+pub(super) async fn adopted(
+    client: &mut Client,
+    present: &Incarnation,
+    edge: &Edge,
+    former: &FormerEdge,
+    own: &[ReplicaId],
+) -> Result<(), Error> {
+    let Some(agreed) = former.incarnation else { return Ok(()) };
+    let is_lost = former.replicas.first().is_some_and(|id| own.contains(&ReplicaId(*id)));
+    let known = incarnation::renames(client, agreed).await?.is_some();
+    if known && !(agreed == present.id && is_lost) {
+        return Ok(());
+    }
+    let reason = format!("the edge {} was enrolled in a past that this database has lost", edge.name);
+    let above = incarnation::common_seq(client).await?;
+    let lost = (!known).then_some(agreed);
+    begin(client, present, Rewind { reason, above, lost, id: clock::id() }).await
 }
 
 /// What an edge is told that last agreed with incarnation `since`. It gets a fence of its own in the present one.
@@ -92,13 +121,13 @@ async fn reconcile(client: &mut Client, edge: &Edge, since: uuid::Uuid) -> Resul
 }
 
 /// The present incarnation, a new one if the database has come to another server.
-async fn present(client: &mut Client) -> Result<Incarnation, Error> {
+pub(super) async fn present(client: &mut Client) -> Result<Incarnation, Error> {
     let present = incarnation::present(client).await?;
     if !present.moved {
         return Ok(present);
     }
     let above = incarnation::last_seq(client).await?;
-    let reason = "the database is on another server or timeline".to_owned();
+    let reason = "the database is on another server or timeline, or was made anew from a dump".to_owned();
     begin(client, &present, Rewind { reason, above, lost: None, id: clock::id() }).await?;
     Ok(incarnation::present(client).await?)
 }
@@ -222,6 +251,7 @@ pub(super) async fn verified(State(hub): State<Hub>, edge: Edge, body: Body) -> 
     if found.differing > 0 {
         tracing::warn!(edge = edge.name, differing = found.differing, "rows differed and were repaired");
     }
+    fences::compared(&**client, edge.id, ReplicaId(found.replica)).await?;
     digest::verified(&**client, edge.id, &serde_json::to_string(&found).unwrap_or_default()).await?;
     answer_one(&Offered { kept: 0 })
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, causes};
-use super::recovery_routes::{Judged, judge};
+use super::recovery_routes::{Judged, adopted, judge, present};
 use super::{Hub, clock, edge_auth};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
@@ -23,8 +23,8 @@ use crate::pg::cursor::{self, Cursor};
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
 use crate::pg::{batch, digest, feed, fences, health, incarnation, ledger};
 use crate::wire::message::{
-    Enroll, Enrolled, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd, PullLine, Verdict,
-    Welcome,
+    Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd,
+    PullLine, Verdict, Welcome,
 };
 use crate::wire::stream::{self, Writer};
 
@@ -62,20 +62,33 @@ fn check(headers: &HeaderMap) -> Result<(), Error> {
 /// `POST /sync/v1/enroll`: a one-time code for an identity.
 pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
     let enroll: Enroll = stream::read_one(&read(body, ENROLL_BYTES_MAX).await?)?;
-    let (edge, token) = (clock::id(), clock::random::<16>()?);
-    let credential = edge_auth::credential(edge, clock::random()?);
+    let id = clock::id();
+    let credential = edge_auth::credential(id, clock::random()?);
     let (code_hash, credential_hash) =
         (edge_auth::hash(&edge_auth::normal_code(&enroll.code)), edge_auth::hash(&credential));
-    let new = NewEdge { id: edge, credential_hash: &credential_hash, token: &token };
     let mut client = hub.pool.get().await?;
-    let edge = match edges::enroll(&mut client, &code_hash, new).await? {
-        Enrolling::Enrolled(edge) => *edge,
+    let present = present(&mut client).await?;
+    let former = enroll.former.as_ref();
+    if let Some(FormerEdge { replicas, fence, .. }) = former {
+        // Another centre has other numbers, and its own writes under those of this edge.
+        let ours = |id: &u32| fences::is_sealed(&present.key, ReplicaId(*id), fence);
+        if !replicas.first().is_some_and(ours) {
+            return Err(Error::OtherCentre);
+        }
+    }
+    let new = NewEdge { id, credential_hash: &credential_hash, random: clock::random()?, former };
+    let (edge, own) = match edges::enroll(&mut client, &present.key, &code_hash, new).await? {
+        Enrolling::Enrolled(edge, own) => (*edge, own),
         Enrolling::Unknown => return Err(Error::UnknownCode),
         Enrolling::Used => return Err(Error::UsedCode),
         Enrolling::Expired => return Err(Error::ExpiredCode),
         Enrolling::NameTaken(name) => return Err(Error::NameTaken(name)),
+        Enrolling::OtherTenant => return Err(Error::OtherTenant),
     };
-    tracing::info!(edge = edge.name, replica = edge.replica.0, "edge enrolled");
+    tracing::info!(edge = edge.name, replica = edge.replica.0, again = former.is_some(), "edge enrolled");
+    if let Some(former) = former {
+        adopted(&mut client, &present, &edge, former, &own).await?;
+    }
     answer_one(&Enrolled {
         edge: edge.id,
         name: edge.name,
@@ -84,6 +97,7 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
         tenant: edge.tenant,
         site: edge.site,
         fence: edge.fence,
+        former: own.iter().map(|id| id.0).collect(),
     })
 }
 
@@ -151,7 +165,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let present = incarnation::present(&**client).await?;
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
-        let asked = pull.cursor.is_some() && digest::is_due(&**client, edge.id).await?;
+        let asked = pull.cursor.is_some() && (edge.stale || digest::is_due(&**client, edge.id).await?);
         if asked || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
             return Err(Error::Fence);
         }
@@ -160,6 +174,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         ledger::unstorable(&**client, &edge, &pull.report.unstorable).await?;
         if let Some(start) = &cursor.start {
             edges::acknowledge_cursor(&**client, edge.id, &start.text()).await?;
+            fences::acknowledge_cursor(&**client, edge.replica, &start.text()).await?;
         }
         (edge, cursor, present.key)
     };

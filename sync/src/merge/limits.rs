@@ -36,6 +36,9 @@ pub const ENROLLMENT_MS: u64 = 15 * 60 * 1000;
 pub const STUCK_MS: u64 = 5 * 60 * 1000;
 /// How long an edge may be silent, in days, before it is no longer waited for, and how long an edge keeps dead rows.
 pub const RETENTION_DAYS: u16 = 90;
+/// How long a former replica id of an edge may be silent, in days, before it is no longer waited for: nobody knows whether a
+/// box uses it still.
+pub const FORMER_DAYS: u16 = 7;
 /// How long a row has been dead at least, in days, before the centre forgets it: long enough for edits made on it meanwhile.
 pub const TOMBSTONE_DAYS_MIN: u16 = 7;
 /// The first delay after a failure, in milliseconds.

@@ -1,16 +1,20 @@
 //! Forgets what nobody needs any more: dead rows that every edge has been told of, and changes of scope likewise.
 //!
-//! A dead row is forgotten when every live edge of its tenant has acknowledged a cursor that saw its death, when it has been
+//! A dead row is forgotten when every live replica of its tenant has acknowledged a cursor that saw its death, when it has been
 //! dead for [`TOMBSTONE_DAYS_MIN`], and when no open entry of the quarantine and no open conflict refers to it. The cursor of
 //! a window in the middle is where the window began, so what changes while an edge reads is never forgotten before it has
 //! been told. An edge that was silent for [`RETENTION_DAYS`] is marked as stale and waited for no longer; when it returns
 //! it compares itself with the centre, and its unsent edits of rows that are forgotten become conflicts.
+//!
+//! It is replica ids that are waited for, not edges: two copies of one box are one edge, and the slower one must not miss what
+//! the other has seen. Nobody says that a former id has no box any more; one that was silent for [`FORMER_DAYS`] counts so,
+//! and whoever uses it still is compared first, as after any long silence.
 
 use tokio_postgres::{Client, GenericClient};
 
 use super::error::StoreError;
 use crate::merge::clock::Hlc;
-use crate::merge::limits::{RETENTION_DAYS, TOMBSTONE_DAYS_MIN};
+use crate::merge::limits::{FORMER_DAYS, RETENTION_DAYS, TOMBSTONE_DAYS_MIN};
 
 /// Dead rows that are forgotten in one transaction.
 pub const ROWS_MAX: i64 = 5_000;
@@ -40,6 +44,7 @@ pub async fn collect(client: &mut Client, now_ms: u64) -> Result<Collected, Stor
             return Ok(collected);
         }
         collected.stale.extend(mark_stale(&tx).await?);
+        mark_stale_replicas(&tx).await?;
         let tombstones = forget_dead_rows(&tx, now_ms).await?;
         collected.scope_changes += forget_scope_changes(&tx).await?;
         collected.enrollments += forget_enrollments(&tx).await?;
@@ -66,12 +71,24 @@ async fn mark_stale(tx: &impl GenericClient) -> Result<Vec<String>, StoreError> 
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The horizon of a tenant is the first transaction that some live edge may not have seen; of users, who may be of any
-/// tenant, that of all edges. An edge that has acknowledged nothing yet has seen nothing.
+/// The ids of stale edges, and those that nobody has used for long.
+async fn mark_stale_replicas(tx: &impl GenericClient) -> Result<u64, StoreError> {
+    let statement = "
+      update sync.fences as fence set stale_at = now(), cursor_acknowledged = null
+      from sync.edges as edge
+      where edge.id = fence.edge_id and fence.stale_at is null
+        and (edge.stale_at is not null or fence.last_seen_at < now() - make_interval(
+          days => case when fence.replica_id = edge.replica_id then $1::integer else $2::integer end))";
+    Ok(tx.execute(statement, &[&i32::from(RETENTION_DAYS), &i32::from(FORMER_DAYS)]).await?)
+}
+
+/// The horizon of a tenant is the first transaction that some live replica may not have seen; of users, who may be of any
+/// tenant, that of all. A replica that has acknowledged nothing yet has seen nothing.
 const HORIZONS: &str = "
   edge as materialized (
-    select tenant_id, coalesce(split_part(cursor_acknowledged, ':', 1)::bigint, 0) as seen
-    from sync.edges where status = 'enrolled' and stale_at is null
+    select edge.tenant_id, coalesce(split_part(fence.cursor_acknowledged, ':', 1)::bigint, 0) as seen
+    from sync.fences as fence join sync.edges as edge on edge.id = fence.edge_id
+    where edge.status = 'enrolled' and fence.stale_at is null
   ),
   horizon as materialized (
     select t.tenant_id, coalesce((

@@ -7,7 +7,7 @@ use super::cursor::Checkpoint;
 use super::error::StoreError;
 use super::fences;
 use crate::merge::ids::ReplicaId;
-use crate::wire::message::{Fence, Replica, Report};
+use crate::wire::message::{FORMER_MAX, Fence, FormerEdge, Replica, Report};
 
 /// An edge as the hub knows it.
 #[derive(Clone, Debug)]
@@ -40,12 +40,14 @@ pub struct Edge {
     pub high_seq: u64,
     /// The last checkpoint that it was given with a cursor.
     pub checkpoint: Checkpoint,
+    /// Whether this replica id was silent for so long that dead rows may be forgotten which it has not been told of.
+    pub stale: bool,
 }
 
 const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.credential_hash,
   edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
   encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
-  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq";
+  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null";
 
 /// A one-time code's promise.
 #[derive(Clone, Debug)]
@@ -65,8 +67,8 @@ pub struct Enrollment {
 /// What became of an enrolment.
 #[derive(Clone, Debug)]
 pub enum Enrolling {
-    /// The edge exists.
-    Enrolled(Box<Edge>),
+    /// The edge exists. Of the ids that it had before, these are its own here.
+    Enrolled(Box<Edge>, Vec<ReplicaId>),
     /// Nobody issued this code.
     Unknown,
     /// The code was used before.
@@ -75,6 +77,8 @@ pub enum Enrolling {
     Expired,
     /// Another edge has taken the name meanwhile.
     NameTaken(String),
+    /// The code is for another tenant than the edge's work is of.
+    OtherTenant,
 }
 
 /// A new edge's secrets, made by the caller.
@@ -84,8 +88,10 @@ pub struct NewEdge<'a> {
     pub id: Uuid,
     /// SHA-256 of its credential.
     pub credential_hash: &'a [u8],
-    /// Its first fence token.
-    pub token: &'a [u8],
+    /// The random half of its first fence token.
+    pub random: [u8; 8],
+    /// Who it was, if it has work already.
+    pub former: Option<&'a FormerEdge>,
 }
 
 /// A site that an edge may be enrolled at.
@@ -131,6 +137,7 @@ pub struct Listed {
 /// Trades a code for an identity.
 pub async fn enroll(
     client: &mut tokio_postgres::Client,
+    key: &[u8],
     code_hash: &[u8],
     new: NewEdge<'_>,
 ) -> Result<Enrolling, StoreError> {
@@ -145,13 +152,25 @@ pub async fn enroll(
     if name_taken(&tx, &enrollment.name).await? {
         return Ok(Enrolling::NameTaken(enrollment.name));
     }
-    let replica = insert_replica(&tx, &enrollment, new.id).await?;
-    insert_edge(&tx, &enrollment, replica, new).await?;
+    if new.former.is_some_and(|former| former.tenant != enrollment.tenant) {
+        return Ok(Enrolling::OtherTenant);
+    }
+    let Enrollment { tenant, site, name, .. } = &enrollment;
+    let ids = new.former.map_or(&[][..], |former| &former.replicas);
+    let mut own = Vec::new();
+    for id in ids.iter().take(FORMER_MAX).copied().map(ReplicaId) {
+        if fences::readmit(&tx, (new.id, *tenant, name, *site), id).await? {
+            own.push(id);
+        }
+    }
+    // Drawn after the former ids are taken: it is none of them.
+    let replica = fences::draw_replica(&tx, (new.id, *tenant, name, *site)).await?;
+    insert_edge(&tx, &enrollment, replica.0.cast_signed(), new).await?;
     mark_used(&tx, code_hash).await?;
-    fences::insert(&tx, new.id, replica, new.token).await?;
+    fences::insert(&tx, new.id, replica.0.cast_signed(), &fences::token(key, replica, 0, new.random)).await?;
     let edge = find(&tx, new.id).await?;
     tx.commit().await?;
-    Ok(edge.map_or(Enrolling::Unknown, |edge| Enrolling::Enrolled(Box::new(edge))))
+    Ok(edge.map_or(Enrolling::Unknown, |edge| Enrolling::Enrolled(Box::new(edge), own)))
 }
 
 /// An edge by its id.
@@ -227,7 +246,7 @@ pub async fn seen(tx: &Transaction<'_>, edge: Uuid) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes the snapshot that the edge has applied and said so.
+/// Notes the snapshot that the edge has applied and said so: one of its copies, for people to read.
 pub async fn acknowledge_cursor(client: &impl GenericClient, edge: Uuid, snapshot: &str) -> Result<(), StoreError> {
     let statement = "update sync.edges set cursor_acknowledged = $2, last_seen_at = now()
       where id = $1 and cursor_acknowledged is distinct from $2";
@@ -327,13 +346,6 @@ async fn take_enrollment(tx: &Transaction<'_>, code_hash: &[u8]) -> Result<Optio
     Ok(tx.query_opt(statement, &[&code_hash]).await?.map(enrollment))
 }
 
-async fn insert_replica(tx: &Transaction<'_>, enrollment: &Enrollment, edge: Uuid) -> Result<i32, StoreError> {
-    let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
-      values (nextval('sync.replica_ids'), $1, $2, $3, $4) returning id";
-    let row = tx.query_one(statement, &[&enrollment.tenant, &edge, &enrollment.name, &enrollment.site]).await?;
-    Ok(row.get(0))
-}
-
 async fn insert_edge(
     tx: &Transaction<'_>,
     enrollment: &Enrollment,
@@ -373,6 +385,7 @@ fn decode(row: &Row) -> Edge {
             nonce: row.get::<_, Option<Uuid>>(15).unwrap_or_default(),
             seq: row.get::<_, i64>(16).cast_unsigned(),
         },
+        stale: row.get(17),
     }
 }
 

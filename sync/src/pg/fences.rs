@@ -58,7 +58,8 @@ pub async fn insert(tx: &Transaction<'_>, edge: Uuid, replica: i32, token: &[u8]
 
 /// Notes the highest seq that a replica reported.
 pub async fn reported(client: &impl GenericClient, replica: ReplicaId, seq: u64) -> Result<(), StoreError> {
-    let statement = "update sync.fences set high_seq = $2 where replica_id = $1 and high_seq < $2";
+    let statement =
+        "update sync.fences set high_seq = greatest(high_seq, $2), last_seen_at = now() where replica_id = $1";
     client.execute(statement, &[&replica.0.cast_signed(), &signed(seq)]).await?;
     Ok(())
 }
@@ -72,9 +73,30 @@ pub async fn acknowledge_push(
     answer: &[u8],
 ) -> Result<(), StoreError> {
     let statement = "update sync.fences set token_before = token, token = $2, token_count = token_count + 1,
-      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6)
+      last_batch = $3, last_batch_hash = $4, last_answer = $5, high_seq = greatest(high_seq, $6), last_seen_at = now()
       where replica_id = $1";
     tx.execute(statement, &[&replica.0.cast_signed(), &token, &batch, &hash, &answer, &signed(high_seq)]).await?;
+    Ok(())
+}
+
+/// Notes the snapshot up to which whoever uses this id has applied and said so. Copies of a box have ids of their own, and
+/// what one of them has seen, the others need not have.
+pub async fn acknowledge_cursor(
+    client: &impl GenericClient,
+    replica: ReplicaId,
+    snapshot: &str,
+) -> Result<(), StoreError> {
+    let statement = "update sync.fences set cursor_acknowledged = $2, last_seen_at = now()
+      where replica_id = $1 and (cursor_acknowledged is distinct from $2 or last_seen_at < now() - interval '1 hour')";
+    client.execute(statement, &[&replica.0.cast_signed(), &snapshot]).await?;
+    Ok(())
+}
+
+/// Notes that whoever uses this id was compared with the centre: it has missed no death.
+pub async fn compared(client: &impl GenericClient, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
+    let statement =
+        "update sync.fences set stale_at = null, last_seen_at = now() where replica_id = $1 and edge_id = $2";
+    client.execute(statement, &[&replica.0.cast_signed(), &edge]).await?;
     Ok(())
 }
 
@@ -115,7 +137,7 @@ pub async fn reidentify(
     random: [u8; 8],
 ) -> Result<(ReplicaId, Fence), StoreError> {
     let tx = client.transaction().await?;
-    let replica = insert_replica(&tx, edge).await?;
+    let replica = draw_replica(&tx, (edge.id, edge.tenant, &edge.name, edge.site)).await?;
     let token = token(key, replica, 0, random);
     insert(&tx, edge.id, replica.0.cast_signed(), &token).await?;
     set_replica(&tx, edge.id, replica).await?;
@@ -123,11 +145,19 @@ pub async fn reidentify(
     Ok((replica, Fence { count: 0, token: text(&token) }))
 }
 
-async fn insert_replica(tx: &Transaction<'_>, edge: &Edge) -> Result<ReplicaId, StoreError> {
+/// Gives an edge (its id, tenant, name and site) a number that no replica has. One that an edge brought with it from a lost
+/// future is stepped over.
+pub(super) async fn draw_replica(
+    tx: &Transaction<'_>,
+    (edge, tenant, name, site): (Uuid, Uuid, &str, Uuid),
+) -> Result<ReplicaId, StoreError> {
     let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
-      values (nextval('sync.replica_ids'), $1, $2, $3, $4) returning id";
-    let row = tx.query_one(statement, &[&edge.tenant, &edge.id, &edge.name, &edge.site]).await?;
-    Ok(ReplicaId(row.get::<_, i32>(0).cast_unsigned()))
+      values (nextval('sync.replica_ids'), $1, $2, $3, $4) on conflict (id) do nothing returning id";
+    loop {
+        if let Some(row) = tx.query_opt(statement, &[&tenant, &edge, &name, &site]).await? {
+            return Ok(ReplicaId(row.get::<_, i32>(0).cast_unsigned()));
+        }
+    }
 }
 
 async fn set_replica(tx: &Transaction<'_>, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
@@ -135,17 +165,23 @@ async fn set_replica(tx: &Transaction<'_>, edge: Uuid, replica: ReplicaId) -> Re
     Ok(())
 }
 
-/// Gives an edge a replica id back that this database has lost; says whether it was free.
-pub async fn readmit(client: &mut tokio_postgres::Client, edge: &Edge, replica: ReplicaId) -> Result<bool, StoreError> {
-    let tx = client.transaction().await?;
+/// Gives an edge (its id, tenant, name and site) a replica id back that this database has lost; says whether it was free.
+pub async fn readmit(
+    tx: &Transaction<'_>,
+    (edge, tenant, name, site): (Uuid, Uuid, &str, Uuid),
+    replica: ReplicaId,
+) -> Result<bool, StoreError> {
+    // No hub ever gave a number that PostgreSQL cannot hold.
+    let Ok(id) = i32::try_from(replica.0) else { return Ok(false) };
+    if id == 0 {
+        return Ok(false);
+    }
     let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
       values ($1, $2, $3, $4, $5) on conflict do nothing";
-    let id = replica.0.cast_signed();
-    let free = tx.execute(statement, &[&id, &edge.tenant, &edge.id, &edge.name, &edge.site]).await? > 0;
+    let free = tx.execute(statement, &[&id, &tenant, &edge, &name, &site]).await? > 0;
     if free {
-        insert(&tx, edge.id, id, &[]).await?;
+        insert(tx, edge, id, &[]).await?;
     }
-    tx.commit().await?;
     Ok(free)
 }
 

@@ -31,7 +31,7 @@ pub struct Incarnation {
     pub replica: ReplicaId,
     /// The key of cursors and tokens.
     pub key: Vec<u8>,
-    /// Whether the database runs on another server or timeline than when it was last asked.
+    /// Whether the database runs on another server or timeline, or is another one there, than when it was last asked.
     pub moved: bool,
 }
 
@@ -51,10 +51,12 @@ pub struct Rewind {
 /// The present incarnation, and whether the server is the one that it was.
 pub async fn present(client: &impl GenericClient) -> Result<Incarnation, StoreError> {
     let statement = "select hub.hub_id, hub.replica, hub.seal_key, hub.system_identifier is not null
-        and (hub.system_identifier, hub.timeline) is distinct from (here.system_identifier, here.timeline)
+        and (hub.system_identifier, hub.timeline, coalesce(hub.database_oid, here.database_oid))
+          is distinct from (here.system_identifier, here.timeline, here.database_oid)
       from sync.hub as hub cross join (
         select control.system_identifier::text as system_identifier,
-          left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) as timeline
+          left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) as timeline,
+          (select oid::bigint from pg_database where datname = current_database()) as database_oid
         from pg_control_system() as control
       ) as here";
     let row = client.query_one(statement, &[]).await?;
@@ -78,7 +80,8 @@ async fn propose(client: &impl GenericClient, drawn: i64) -> Result<(), StoreErr
     let statement = "update sync.hub set settled_seq = greatest(settled_seq, candidate_seq), candidate_seq = $1,
         candidate_xmax = pg_snapshot_xmax(pg_current_snapshot())::text::bigint, candidate_at = now(),
         system_identifier = coalesce(system_identifier, (select control.system_identifier::text from pg_control_system() as control)),
-        timeline = coalesce(timeline, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+        timeline = coalesce(timeline, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)),
+        database_oid = coalesce(database_oid, (select oid::bigint from pg_database where datname = current_database()))
       where candidate_at < now() - interval '1 second'
         and pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= candidate_xmax";
     client.execute(statement, &[&drawn]).await?;
@@ -234,7 +237,8 @@ async fn record(
 async fn set_hub(tx: &Transaction<'_>, id: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
     let statement = "update sync.hub set hub_id = $1, replica = $2, candidate_xmax = 0, candidate_at = '-infinity',
         candidate_seq = 0, system_identifier = (select control.system_identifier::text from pg_control_system() as control),
-        timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+        timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+        database_oid = (select oid::bigint from pg_database where datname = current_database())";
     tx.execute(statement, &[&id, &replica.0.cast_signed()]).await?;
     Ok(())
 }

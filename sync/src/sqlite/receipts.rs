@@ -241,6 +241,7 @@ mod tests {
             tenant,
             site: Uuid::from_u128(3),
             fence: Fence::default(),
+            former: Vec::new(),
         };
         let tx = connection.transaction().unwrap();
         self_state::enrolled(&tx, &identity, "http://hub").unwrap();

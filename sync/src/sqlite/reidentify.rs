@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::error::StoreError;
@@ -17,6 +17,7 @@ use crate::catalog::{Direction, TABLES};
 use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::rename::{reissue, unanswered};
+use crate::wire::message::Enrolled;
 use crate::wire::recovery::{AcceptedRow, Reidentified};
 
 /// Writes that the hub has, exactly: their row, replica, seq and stamp.
@@ -51,19 +52,37 @@ pub fn adopt(connection: &mut Connection, given: &Reidentified, taken: &Taken) -
     for former in given.former.iter().copied().map(ReplicaId).chain([this.replica]) {
         self_state::add_former(&tx, former)?;
     }
-    let mut seq = 0;
-    for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
-        for (id, tracked) in versions::load_all_pending(&tx, table)? {
-            let tracked = moved(&this, id, tracked, taken, ReplicaId(given.replica), &mut seq);
-            versions::save(&tx, table, id, &tracked)?;
-        }
-    }
+    let seq = move_all(&tx, &this, taken, ReplicaId(given.replica))?;
     self_state::set_replica(&tx, ReplicaId(given.replica), seq)?;
     self_state::set_fence(&tx, &given.fence)?;
     // Its rows wait still, under their new names. Nobody would answer it under the old token.
     outbox::delete(&tx)?;
     tx.commit()?;
     Ok(())
+}
+
+/// Takes the identity of an edge that was enrolled a second time, because the centre had forgotten the first. What waits goes
+/// to the new id; what was acknowledged keeps its name, under which other edges know it.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn enroll_again(tx: &Transaction<'_>, identity: &Enrolled, hub_url: &str) -> Result<(), StoreError> {
+    let this = self_state::load(tx)?;
+    let seq = move_all(tx, &this, &Taken::new(), ReplicaId(identity.replica))?;
+    self_state::enrolled_again(tx, identity, hub_url, seq)?;
+    outbox::delete(tx)
+}
+
+/// Moves every row that waits; says how many numbers of the new id are used.
+fn move_all(tx: &Transaction<'_>, this: &SelfState, taken: &Taken, to: ReplicaId) -> Result<u64, StoreError> {
+    let mut seq = 0;
+    for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        for (id, tracked) in versions::load_all_pending(tx, table)? {
+            let tracked = moved(this, id, tracked, taken, to, &mut seq);
+            versions::save(tx, table, id, &tracked)?;
+        }
+    }
+    Ok(seq)
 }
 
 /// A row that waits, under the new id as far as the hub does not have it. One that the hub has whole waits no more.

@@ -122,6 +122,31 @@ pub(super) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId, seq: u64) ->
     Ok(())
 }
 
+/// Takes another identity, of which `seq` numbers are used; of the ids that it had, those stay its own that the hub says. It
+/// agrees with the same incarnation of the centre as before, and is to be compared.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn enrolled_again(
+    tx: &Transaction<'_>,
+    identity: &Enrolled,
+    hub_url: &str,
+    seq: u64,
+) -> Result<(), StoreError> {
+    save_identity(tx, identity, hub_url)?;
+    set_replica(tx, ReplicaId(identity.replica), seq)?;
+    forget_former(tx)?;
+    for former in &identity.former {
+        add_former(tx, ReplicaId(*former))?;
+    }
+    Ok(())
+}
+
+fn forget_former(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("delete from sync_former", [])?;
+    Ok(())
+}
+
 /// Takes the next number of this replica.
 ///
 /// # Errors

@@ -31,7 +31,26 @@ pub struct Enroll {
     pub code: String,
     /// The edge's version.
     pub app_version: String,
+    /// Who it was, if it has work already and the hub refuses its credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<FormerEdge>,
 }
+
+/// Who an edge was that is enrolled again with its work, because the centre was restored to before its enrolment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FormerEdge {
+    /// The tenant that it mirrors.
+    pub tenant: Uuid,
+    /// Its replica ids, the present one first, [`FORMER_MAX`] at most.
+    pub replicas: Vec<u32>,
+    /// The fence token that it holds, which only the hub can have sealed.
+    pub fence: Fence,
+    /// The centre's incarnation that it last agreed with.
+    pub incarnation: Option<Uuid>,
+}
+
+/// How many replica ids an edge may ask to have back.
+pub const FORMER_MAX: usize = 64;
 
 /// An edge's identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +69,9 @@ pub struct Enrolled {
     pub site: Uuid,
     /// The fence token to begin with.
     pub fence: Fence,
+    /// Which of the ids that it had before are its own here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<u32>,
 }
 
 /// A fence token: rotated with every acknowledged push, so that a copy of an edge or of the centre is noticed.
