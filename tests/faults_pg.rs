@@ -18,16 +18,8 @@ mod replacements;
 mod restores;
 #[path = "faults/statements.rs"]
 mod statements;
-#[path = "faults/writers.rs"]
-mod writers;
 
-/// Acme's id in the sample data.
-const ACME: &str = "5eed0000-0000-4000-8000-000100000001";
-
-/// An id of a test's own row, in the form of a random one.
-fn id(number: u32) -> String {
-    format!("7e570000-0000-4000-8000-{number:012}")
-}
+use tests::writers::{ACME, id};
 
 /// Whether the long form was asked for.
 fn campaign() -> bool {

@@ -50,6 +50,8 @@ type Name = (String, Uuid);
 pub struct Comparison {
     terms: Terms,
     replica: u32,
+    /// How far this edge had pulled before.
+    pulled: Option<String>,
     cursor: Option<String>,
     ranges: VecDeque<Range>,
     want: Vec<Name>,
@@ -83,7 +85,7 @@ impl Comparison {
                 ranges.push(range.clone());
             }
         }
-        Digest { replica: self.replica, begin, ranges, want }
+        Digest { replica: self.replica, begin, cursor: self.pulled.clone().filter(|_| begin), ranges, want }
     }
 
     fn note(&mut self, differences: Vec<Difference>) {
@@ -111,11 +113,12 @@ impl Exchange {
         let work = move |connection: &mut Connection| reconcile::begin(connection, &reconcile);
         self.app.db.write(work).await?;
         let read = |connection: &mut Connection| -> Result<_, StoreError> {
-            Ok((self_state::load(connection)?.replica.0, digest::whole(connection)?))
+            Ok((self_state::load(connection)?, digest::whole(connection)?))
         };
-        let (replica, (ranges, rows)) = self.app.db.read(read).await?;
+        let (this, (ranges, rows)) = self.app.db.read(read).await?;
+        let (replica, pulled) = (this.replica.0, this.cursor);
         let found = Verification { replica, rows, ..Verification::default() };
-        Ok(Comparison { terms, replica, cursor: None, ranges: ranges.into(), want: Vec::new(), found })
+        Ok(Comparison { terms, replica, pulled, cursor: None, ranges: ranges.into(), want: Vec::new(), found })
     }
 
     /// Makes one step; says whether it was the last.

@@ -6,8 +6,8 @@ use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 use tests::fates::judge;
 use tests::wait::Stopwatch;
 
-use crate::writers::{Memory, SHARED, by_api, by_file, by_sql, found};
 use crate::{ACME, campaign, id};
+use tests::writers::{Memory, SHARED, by_api, by_file, by_sql, found};
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use tests::fates::judge;
 
 use crate::copies::on_a_link_of_its_own;
 use crate::restores::{COPY, is_integral, replica};
-use crate::writers::{Memory, SHARED, by_api, by_file, found};
 use crate::{ACME, id};
+use tests::writers::{Memory, SHARED, by_api, by_file, found};
 
 #[tokio::test]
 async fn a_box_restored_from_a_backup_made_under_load_and_the_old_one_that_goes_on_both_keep_their_writes() {

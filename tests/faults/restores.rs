@@ -187,6 +187,41 @@ async fn a_box_copied_to_a_second_one_becomes_two_edges_and_nothing_of_either_is
     }
 }
 
+#[tokio::test]
+async fn a_restored_box_lists_the_conflicts_that_it_has_forgotten() {
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let (edge, other) = (world.edge(0), world.edge(1));
+    edge.api().await;
+    edge.sqlite(&(insert(1, "old") + &insert(2, "old") + &insert(3, "old"))).await;
+    world.assert_equal_dumps().await;
+    let backup = world.directory().join("backup");
+    edge.stop();
+    copy(edge.data(), &backup);
+    edge.start().await;
+    for number in 1..=2 {
+        other.link().cut();
+        other.sqlite(&retitle(number, "at the warehouse")).await;
+        world.sql(&retitle(number, "at the centre")).await;
+        other.link().heal();
+        other.sync_now().await;
+        world.assert_equal_dumps().await;
+    }
+    edge.sqlite(&retitle(3, "lost with the box")).await;
+    world.assert_equal_dumps().await;
+    let listed = "select id from sync_conflicts order by id";
+    let expected = edge.sqlite(listed).await;
+    assert_eq!(expected.lines().count(), 2);
+    edge.stop();
+    copy(&backup, edge.data());
+    edge.start().await;
+    world.assert_equal_dumps().await;
+    eventually("its conflicts are listed again", async || {
+        let listed = edge.sqlite(listed).await;
+        if listed == expected { Ok(()) } else { Err(format!("{listed:?}\n{}", edge.log())) }
+    })
+    .await;
+}
+
 /// Replaces the centre by what `pg_dump` saved of it.
 pub(crate) async fn restore_centre(world: &Deployment, saved: &str) {
     world.hub(0).kill();

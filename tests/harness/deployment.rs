@@ -152,6 +152,11 @@ impl Deployment {
         self.edges.last().expect("just pushed")
     }
 
+    /// Counts an edge to the world's own.
+    pub fn adopt_edge(&mut self, edge: Edge) {
+        self.edges.push(edge);
+    }
+
     /// An edge that is enrolled and does not run; it is the caller's.
     pub async fn enrolled_edge(&self, place: Place) -> Edge {
         let edge = self.new_edge(place);
@@ -325,6 +330,16 @@ impl Hub {
         self.process().take().expect("a hub that is killed was running").kill();
     }
 
+    /// Stops the process where it is.
+    pub fn pause(&self) {
+        self.process().as_ref().expect("a hub that is paused was running").pause();
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.process().as_ref().expect("a hub that goes on was running").go_on();
+    }
+
     /// What it printed, over all its lives.
     pub fn log(&self) -> String {
         crate::processes::log_end(&self.log_path())
@@ -426,6 +441,16 @@ impl Edge {
     /// Kills the process without warning.
     pub fn kill(&self) {
         self.process().take().expect("an edge that is killed was running").kill();
+    }
+
+    /// Stops the process where it is.
+    pub fn pause(&self) {
+        self.process().as_ref().expect("an edge that is paused was running").pause();
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.process().as_ref().expect("an edge that goes on was running").go_on();
     }
 
     /// Ends the process in order.

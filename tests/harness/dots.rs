@@ -29,6 +29,14 @@ impl Dots {
         twice.map(|((replica, seq), writes)| format!("{seq} of replica {replica} names {writes:?}")).collect()
     }
 
+    /// Every number that names writes of two rows, whatever their stamps: the hub sets back a stamp that is ahead of its clock.
+    pub fn problems_but_for_stamps(&self) -> Vec<String> {
+        let rows =
+            |writes: &BTreeSet<(String, u64)>| writes.iter().map(|(row, _)| row.clone()).collect::<BTreeSet<_>>();
+        let twice = self.0.iter().filter(|(_, writes)| rows(writes).len() > 1);
+        twice.map(|((replica, seq), writes)| format!("{seq} of replica {replica} names {writes:?}")).collect()
+    }
+
     /// How many numbers were seen.
     pub fn count(&self) -> usize {
         self.0.len()

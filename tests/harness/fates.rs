@@ -3,7 +3,8 @@
 //! Each write puts a value that no other write uses into one register and remembers the value that it replaced. So the
 //! history of a register is known from outside: a write is visible, or replaced by one that read it, or it met a write
 //! that did not know it; then exactly the loser has to be listed. Nothing else may happen to a write that was
-//! acknowledged. A write whose answer was lost may or may not have happened.
+//! acknowledged. A write whose answer was lost may or may not have happened. A delete is a write whose value is seen as
+//! nothing: after one that was acknowledged, nothing that its writer had read stands there again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ pub struct Write {
     pub replaced: Option<String>,
     /// What its writer was told.
     pub told: Told,
+    /// Whether it took the row away; then the value only names it.
+    pub deletes: bool,
 }
 
 /// What is found in the end, when everything is in sync.
@@ -48,7 +51,10 @@ pub fn judge(history: &[Write], found: &Found) -> Vec<String> {
         }
     }
     let known_by: BTreeSet<&str> = history.iter().filter_map(|write| write.replaced.as_deref()).collect();
-    let is_visible = |write: &Write| found.visible.get(&write.register) == Some(&write.value);
+    let is_visible = |write: &Write| match found.visible.get(&write.register) {
+        Some(value) => !write.deletes && *value == write.value,
+        None => write.deletes,
+    };
     let happened = |write: &Write| {
         write.told == Told::Acknowledged
             || is_visible(write)
@@ -104,7 +110,17 @@ mod tests {
                 // A write without an answer that did not happen either changes nothing.
                 let happens = told == Told::Acknowledged || random.random_bool(0.5);
                 let replaced = sides[side].clone();
-                history.push(Write { value: value.clone(), register: register.to_owned(), replaced, told });
+                // Only who is alone deletes, and nothing is written after that.
+                let deletes = number > 12 && sides[0] == sides[1] && replaced.is_some();
+                history.push(Write { value: value.clone(), register: register.to_owned(), replaced, told, deletes });
+                if deletes && happens {
+                    sides = [None, None];
+                    break;
+                }
+                if deletes {
+                    history.pop();
+                    continue;
+                }
                 if happens {
                     sides[side] = Some(value);
                     wrote[side] = true;
@@ -168,6 +184,13 @@ mod tests {
                 other.listed.insert(value.clone());
                 caught(&history, &other, "a value from nowhere");
                 doctored += 2;
+            }
+            for delete in history.iter().filter(|write| write.deletes && write.told == Told::Acknowledged) {
+                let mut back = found.clone();
+                let replaced = delete.replaced.clone().unwrap();
+                back.visible.insert(delete.register.clone(), replaced);
+                caught(&history, &back, "a deleted row came back");
+                doctored += 1;
             }
             for value in found.listed.iter().filter(|value| acknowledged(value)) {
                 let mut unlisted = found.clone();

@@ -138,6 +138,24 @@ pub struct Exchange {
     pub cut: bool,
 }
 
+impl Exchange {
+    /// Sends the request once more, byte for byte, to the hub on a port of loopback; returns the answer's status.
+    pub async fn send_again(&self, port: u16) -> u16 {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let head = String::from_utf8_lossy(&self.request.head).into_owned();
+        let mut lines = head.lines();
+        let path = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a request has a path");
+        let mut request = client.post(format!("http://127.0.0.1:{port}{path}")).body(self.request.body.clone());
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(": ").expect("a header has a value");
+            if !["host", "content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str()) {
+                request = request.header(name, value);
+            }
+        }
+        request.send().await.expect("the hub answers").status().as_u16()
+    }
+}
+
 /// What is said differently on the way, as by a program of another version.
 #[derive(Clone, Copy, Debug)]
 pub struct Alteration {
@@ -193,6 +211,10 @@ struct State {
     fault: Option<Fault>,
     alteration: Option<Alteration>,
     slow: Option<Slow>,
+    /// The next request of this route is delivered twice.
+    twice: Option<Route>,
+    /// Answers of this route come so many milliseconds late.
+    late: Option<(Route, u64)>,
     exchanges: Vec<Exchange>,
     bytes_up: u64,
     bytes_down: u64,
@@ -214,6 +236,8 @@ impl FaultProxy {
             fault: None,
             alteration: None,
             slow: None,
+            twice: None,
+            late: None,
             exchanges: Vec::new(),
             bytes_up: 0,
             bytes_down: 0,
@@ -248,9 +272,12 @@ impl FaultProxy {
         self.set_link(Link::Refused);
     }
 
-    /// Passes everything again. A fault that has not happened is forgotten.
+    /// Passes everything again, at once and once. A fault that has not happened is forgotten.
     pub fn heal(&self) {
-        self.state().fault = None;
+        {
+            let mut state = self.state();
+            (state.fault, state.slow, state.twice, state.late) = (None, None, None, None);
+        }
         self.set_link(Link::Up);
     }
 
@@ -268,6 +295,16 @@ impl FaultProxy {
             free_at_ms: [0.0; 2],
             random: SmallRng::seed_from_u64(u64::from(bits_per_second)),
         });
+    }
+
+    /// Delivers the next request of a route twice, on two connections at once; the edge gets the answer to one of them.
+    pub fn duplicate(&self, route: Route) {
+        self.state().twice = Some(route);
+    }
+
+    /// From now on answers of a route come late, and those of others overtake them.
+    pub fn delay(&self, route: Route, late_ms: u64) {
+        self.state().late = Some((route, late_ms));
     }
 
     /// Cuts the next message that fits.
@@ -352,9 +389,18 @@ impl Shared {
         Some(fault)
     }
 
+    fn take_twice(&self, path: &str) -> bool {
+        self.state().twice.take_if(|route| path.contains(route.path())).is_some()
+    }
+
     /// Waits as long as a message takes on a slow line.
-    async fn pass(&self, part: Part, bytes: usize) {
-        let takes_ms = self.state().slow.as_mut().map_or(0.0, |slow| slow.takes_ms(part, bytes));
+    async fn pass(&self, part: Part, path: &str, bytes: usize) {
+        let takes_ms = {
+            let mut state = self.state();
+            let late = state.late.filter(|(route, _)| part == Part::Answer && path.contains(route.path()));
+            let late_ms = late.map_or(0.0, |(_, late_ms)| late_ms as f64);
+            late_ms + state.slow.as_mut().map_or(0.0, |slow| slow.takes_ms(part, bytes))
+        };
         if takes_ms > 0.0 {
             let never = std::future::pending::<()>();
             // Nothing else ends this wait.
@@ -464,7 +510,13 @@ async fn exchange(client: &mut Wire, shared: &Shared, link: Link) -> io::Result<
         return Ok(end(hub, fault, shared).await);
     }
     let sent = request.bytes();
-    shared.pass(Part::Request, sent.len()).await;
+    shared.pass(Part::Request, &path, sent.len()).await;
+    if shared.take_twice(&path) {
+        let mut first = Wire::new(TcpStream::connect(shared.next_upstream()).await?);
+        first.write(&sent).await?;
+        // Its answer, which the hub may hold for long, goes nowhere.
+        tokio::spawn(async move { drop(first.answer().await) });
+    }
     hub.write(&sent).await?;
     shared.state().bytes_up += sent.len() as u64;
     let answer = tokio::select! {
@@ -475,7 +527,7 @@ async fn exchange(client: &mut Wire, shared: &Shared, link: Link) -> io::Result<
     let fault = shared.take_fault(&path, Part::Answer);
     shared.state().exchanges[index].cut = fault.is_some();
     let sent = fault.map_or_else(|| answer.bytes(), |fault| cut(&answer, fault));
-    shared.pass(Part::Answer, sent.len()).await;
+    shared.pass(Part::Answer, &path, sent.len()).await;
     client.write(&sent).await?;
     shared.state().bytes_down += sent.len() as u64;
     match fault {

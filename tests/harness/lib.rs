@@ -32,3 +32,4 @@ pub mod site;
 pub mod small_disk;
 pub mod wait;
 pub mod world;
+pub mod writers;

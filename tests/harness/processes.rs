@@ -184,6 +184,16 @@ impl Process {
         guard(Line::Ended(child.id()));
     }
 
+    /// Stops it where it is (SIGSTOP), as a machine does that has something else to do.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Process::pause`].
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end (SIGTERM) and waits.
     ///
     /// # Panics

@@ -212,7 +212,10 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     drop(client);
     let cursor = match asked.begin {
         true => {
-            let cursor = Cursor { start: Some(start), incarnation: present.id, ..Cursor::default() };
+            let before = open(asked.cursor.as_deref(), &present.key, &edge);
+            // A snapshot of a history that is no more says nothing about this one.
+            let seen = before.filter(|cursor| cursor.incarnation == present.id).and_then(|cursor| cursor.start);
+            let cursor = Cursor { incarnation: present.id, ..feed::after_comparison(seen, start) };
             Some(hub.seal(&edge, &present.key, cursor).await?)
         }
         false => None,

@@ -88,6 +88,13 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
     Ok(Page { lines, cursor: next, complete, rows_total, replicas, unsendable, sendable })
 }
 
+/// The cursor of an edge that is compared with the centre from `now` on, and had seen the conflicts up to `seen` before; `None`
+/// for none at all. Rows are compared by digest, conflicts are not: it stands in the middle of a window whose rows are all
+/// dealt with and whose conflicts are still to come.
+pub fn after_comparison(seen: Option<Snapshot>, now: Snapshot) -> Cursor {
+    Cursor { start: seen, window: Some(Window { end: now, after: (CONFLICTS, NIL) }), ..Cursor::default() }
+}
+
 /// The tenants with something new since a snapshot, the nil id when it concerns users, and the snapshot up to which that
 /// is said. Without a snapshot: only where to begin.
 pub async fn changed_since(

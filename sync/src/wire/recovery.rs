@@ -83,6 +83,9 @@ pub struct Digest {
     /// Whether a cursor is wanted with which to go on afterwards.
     #[serde(default)]
     pub begin: bool,
+    /// With `begin`: how far the edge had pulled before. What it missed of the conflicts, which have no digest, follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// What the edge has.
     #[serde(default)]
     pub ranges: Vec<Range>,
