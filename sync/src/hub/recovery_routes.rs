@@ -10,7 +10,7 @@ use super::error::Error;
 use super::sync_routes::{answer, answer_one, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
-use crate::merge::fence::{History, Known, Mark, Said, history};
+use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, ruling};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::cursor::Cursor;
@@ -55,31 +55,34 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     let renames = incarnation::renames(client, since).await?;
     let here = since == present.id;
     let said = said(client, &present, hello, cursor.as_ref(), replica).await?;
-    let found = if here { history(&said, &known(&edge)) } else { History::Continues };
     // Only what the hub has sealed proves a rewind; what an edge merely says changes nothing for others.
     let unknown = shown.filter(|_| !here && renames.is_none());
-    if found == History::CentreRewound || unknown.is_some() {
-        let above = match lost_replica {
-            true => incarnation::common_seq(client).await?,
-            false => edge.checkpoint.seq,
-        };
-        let reason = format!("the edge {} holds what this database has lost", edge.name);
-        begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
-        // Whatever it agreed with before, it was told of nothing since.
-        return reconcile(client, &edge, if here { present.id } else { since }).await;
+    let greeting = Greeting {
+        here,
+        unknown: unknown.is_some(),
+        history: history(&said, &known(&edge)),
+        has_cursor: cursor.is_some(),
+        asked: hello.reconcile || digest::is_due(client, edge.id).await?,
+    };
+    match ruling(greeting) {
+        Ruling::GoOn => Ok(judged(Verdict::Ok)),
+        Ruling::Reidentify => Ok(judged(Verdict::Reidentify)),
+        Ruling::Compare => {
+            let reconcile = Some(Reconcile { fence: hello.fence.clone(), renames: Vec::new() });
+            Ok(Judged { reconcile, ..judged(Verdict::Reconcile) })
+        }
+        Ruling::Rejoin => reconcile(client, &edge, since).await,
+        Ruling::Rewind => {
+            let above = match lost_replica {
+                true => incarnation::common_seq(client).await?,
+                false => edge.checkpoint.seq,
+            };
+            let reason = format!("the edge {} holds what this database has lost", edge.name);
+            begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
+            // Whatever it agreed with before, it was told of nothing since.
+            reconcile(client, &edge, if here { present.id } else { since }).await
+        }
     }
-    if here && found == History::EdgeRewound {
-        return Ok(judged(Verdict::Reidentify));
-    }
-    let asked = hello.reconcile || digest::is_due(client, edge.id).await?;
-    if here && cursor.is_some() && !asked {
-        return Ok(judged(Verdict::Ok));
-    }
-    if here {
-        let reconcile = Some(Reconcile { fence: hello.fence.clone(), renames: Vec::new() });
-        return Ok(Judged { reconcile, ..judged(Verdict::Reconcile) });
-    }
-    reconcile(client, &edge, since).await
 }
 
 /// What an edge is told that last agreed with incarnation `since`. It gets a fence of its own in the present one.

@@ -81,6 +81,48 @@ pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
     History::Continues
 }
 
+/// What is known when an edge says hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Whether it last agreed with the present incarnation of the centre.
+    pub here: bool,
+    /// Whether its cursor belongs to an incarnation that this database never had.
+    pub unknown: bool,
+    /// How the two histories stand.
+    pub history: History,
+    /// Whether it has a cursor that can be opened, or has not pulled yet.
+    pub has_cursor: bool,
+    /// Whether somebody wants the two to be compared.
+    pub asked: bool,
+}
+
+/// What a hello comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// The exchange goes on.
+    GoOn,
+    /// The edge takes a new id.
+    Reidentify,
+    /// The two are compared.
+    Compare,
+    /// The edge learns of the present incarnation, renames, and is compared.
+    Rejoin,
+    /// A new incarnation begins; then as [`Ruling::Rejoin`].
+    Rewind,
+}
+
+/// Rules on a hello. Marks of a former incarnation are void, so the histories are compared only within the present one.
+pub fn ruling(greeting: Greeting) -> Ruling {
+    let Greeting { here, unknown, history, has_cursor, asked } = greeting;
+    match () {
+        () if here && history == History::CentreRewound || unknown => Ruling::Rewind,
+        () if !here => Ruling::Rejoin,
+        () if history == History::EdgeRewound => Ruling::Reidentify,
+        () if has_cursor && !asked => Ruling::GoOn,
+        () => Ruling::Compare,
+    }
+}
+
 /// Which writes of the former centre have to take another name, because a rewind let it use their numbers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rename {

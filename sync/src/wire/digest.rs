@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
 use super::convert;
-use super::recovery::Range;
+use super::recovery::{Found, Range};
 use super::version::{dots_text, vector_text};
 use crate::catalog::Table;
 use crate::merge::ids::RowId;
@@ -68,6 +68,18 @@ pub fn split(
             fold(table, (std::mem::replace(&mut from, end), end), of_part)
         })
         .collect()
+}
+
+/// What the hub says of a range that an edge has asked about, given its own rows there with their hashes.
+pub fn answer(table: &Table, asked: &Range, rows: &[(Uuid, u64)]) -> Found {
+    let ends = (asked.after, asked.to);
+    if fold(table, ends, rows) == *asked {
+        return Found::Equal;
+    }
+    if rows.len() <= LEAF_ROWS {
+        return Found::Rows(rows.iter().map(|(id, hash)| (*id, text(*hash))).collect());
+    }
+    Found::Parts(split(table, ends, rows, PARTS))
 }
 
 #[cfg(test)]
