@@ -10,7 +10,7 @@ use super::error::Error;
 use super::sync_routes::{answer, answer_one, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
-use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, ruling};
+use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_copied, ruling};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::cursor::Cursor;
@@ -57,12 +57,15 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     let said = said(client, &present, hello, cursor.as_ref(), replica).await?;
     // Only what the hub has sealed proves a rewind; what an edge merely says changes nothing for others.
     let unknown = shown.filter(|_| !here && renames.is_none());
+    let known = known(&edge);
     let greeting = Greeting {
         here,
         unknown: unknown.is_some(),
-        history: history(&said, &known(&edge)),
+        history: history(&said, &known),
+        copied: is_copied(&said, &known),
         has_cursor: cursor.is_some(),
-        asked: hello.reconcile || digest::is_due(client, edge.id).await?,
+        // What an edge has before its first window it is not told the end of: it reads that first.
+        asked: hello.reconcile || hello.cursor.is_some() && digest::is_due(client, edge.id).await?,
     };
     match ruling(greeting) {
         Ruling::GoOn => Ok(judged(Verdict::Ok)),
@@ -186,7 +189,8 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     drop(client);
     let cursor = match asked.begin {
         true => {
-            let cursor = Cursor { start: Some(start), incarnation: present.id, ..Cursor::default() };
+            let since = asked.cursor.as_deref().and_then(|sealed| open(Some(sealed), &present.key, &edge));
+            let cursor = Cursor::after_comparison(since, start, present.id);
             Some(hub.seal(&edge, &present.key, cursor).await?)
         }
         false => None,

@@ -90,6 +90,8 @@ pub struct Greeting {
     pub unknown: bool,
     /// How the two histories stand.
     pub history: History,
+    /// Whether its id was used by a copy of it since the present incarnation began ([`is_copied`]).
+    pub copied: bool,
     /// Whether it has a cursor that can be opened, or has not pulled yet.
     pub has_cursor: bool,
     /// Whether somebody wants the two to be compared.
@@ -111,11 +113,19 @@ pub enum Ruling {
     Rewind,
 }
 
+/// Whether somebody else goes by the id of an edge that comes from a former incarnation: the hub knows of more writes than
+/// it has made, or has taken a push under a token that it was never given.
+pub fn is_copied<Id>(said: &Said<Id>, known: &Known<Id>) -> bool {
+    let pushed = !known.token.word.is_empty() && known.last_batch.is_some();
+    said.seq < known.high_seq || pushed && said.token != known.token
+}
+
 /// Rules on a hello. Marks of a former incarnation are void, so the histories are compared only within the present one.
 pub fn ruling(greeting: Greeting) -> Ruling {
-    let Greeting { here, unknown, history, has_cursor, asked } = greeting;
+    let Greeting { here, unknown, history, copied, has_cursor, asked } = greeting;
     match () {
         () if here && history == History::CentreRewound || unknown => Ruling::Rewind,
+        () if !here && copied => Ruling::Reidentify,
         () if !here => Ruling::Rejoin,
         () if history == History::EdgeRewound => Ruling::Reidentify,
         () if has_cursor && !asked => Ruling::GoOn,
@@ -161,6 +171,27 @@ mod tests {
     }
 
     type Change = fn(&mut Said<u8>, &mut Known<u8>);
+
+    #[test]
+    fn a_copy_that_comes_from_a_former_incarnation_does_not_go_on_under_an_id_that_is_in_use() {
+        let (mut said, mut known) = pair();
+        let greeting = |copied| Greeting {
+            here: false,
+            unknown: false,
+            history: History::Continues,
+            copied,
+            has_cursor: true,
+            asked: false,
+        };
+        known.token = Mark::default();
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "nobody has come yet");
+        known.token = mark(6, "six");
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "the other one has pushed");
+        known.last_batch = None;
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "an answer was lost");
+        said.seq = 8;
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "numbers were used before");
+    }
 
     #[test]
     fn each_way_in_which_two_histories_part_is_told_from_the_others() {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use super::cursor::{Cursor, Snapshot, Window};
+use super::cursor::{CONFLICTS, Cursor, Snapshot, Window};
 use super::edges::Edge;
 use super::error::StoreError;
 use super::ledger::{self, Refused};
@@ -25,8 +25,6 @@ use crate::wire::refusals;
 use crate::wire::version::{DotsText, VectorText};
 use crate::wire::{conflict, convert};
 
-/// Stands for the conflicts in a page's order, behind every table.
-const CONFLICTS: i16 = i16::MAX;
 /// The tenant of rows that belong to no single one: users.
 const NIL: Uuid = Uuid::nil();
 /// A line that leaves no room for a page's first and last ones cannot be sent.

@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::reconcile::{self, Theirs};
+use super::versions::{self, Tracked};
 use super::{digest, self_state};
-use crate::catalog;
+use crate::catalog::{self, Direction, TABLES};
+use crate::merge::ids::ReplicaId;
 use crate::wire::digest::{PARTS, fold, split, text};
 use crate::wire::frames::DigestAnswer;
 use crate::wire::recovery::{Difference, Digest, Found, Range, Reconcile, Verification};
@@ -45,6 +47,9 @@ type Name = (String, Uuid);
 pub struct Comparison {
     terms: Terms,
     replica: u32,
+    /// How far this edge had pulled when it began.
+    since: Option<String>,
+    /// Where it goes on to pull afterwards.
     cursor: Option<String>,
     ranges: VecDeque<Range>,
     want: Vec<Name>,
@@ -57,10 +62,12 @@ impl Comparison {
     /// # Errors
     /// [`StoreError`].
     pub fn new(connection: &mut Connection, terms: Terms) -> Result<Self, StoreError> {
-        let replica = self_state::load(connection)?.replica.0;
+        let this = self_state::load(connection)?;
+        let replica = this.replica.0;
         let (ranges, rows) = digest::whole(connection)?;
+        let want = deaths_in_question(connection, &terms)?;
         let found = Verification { replica, rows, ..Verification::default() };
-        Ok(Self { terms, replica, cursor: None, ranges: ranges.into(), want: Vec::new(), found })
+        Ok(Self { terms, replica, since: this.cursor, cursor: None, ranges: ranges.into(), want, found })
     }
 
     /// What it found so far.
@@ -93,6 +100,7 @@ impl Comparison {
         (begin || !ranges.is_empty() || !want.is_empty()).then_some(Digest {
             replica: self.replica,
             begin,
+            cursor: self.since.clone().filter(|_| begin),
             ranges,
             want,
         })
@@ -111,7 +119,9 @@ impl Comparison {
     ) -> Result<Vec<Theirs>, StoreError> {
         self.found.bytes += bytes;
         let DigestAnswer { cursor, found, rows, absent, held } = answer;
-        self.cursor = cursor.or(self.cursor.take());
+        if cursor.is_some() {
+            self.cursor = cursor;
+        }
         let answered: Vec<Range> = self.ranges.drain(..found.len().min(self.ranges.len())).collect();
         let (ranges, want) = narrow(connection, answered, found)?;
         self.ranges.extend(ranges);
@@ -141,6 +151,25 @@ impl Comparison {
         let cursor = self.cursor.clone().unwrap_or_default();
         reconcile::complete(connection, self.terms.incarnation, &cursor, self.is_rewound())
     }
+}
+
+/// The rows that were deleted here and wait, or whose death has been renamed. Ranges are of living rows, so where both sides
+/// have a death they are equal though the versions of it may not fit.
+fn deaths_in_question(connection: &Connection, terms: &Terms) -> Result<Vec<Name>, StoreError> {
+    let renamed: Vec<ReplicaId> = terms.reconcile.renames.iter().map(|(.., to)| ReplicaId(*to)).collect();
+    let mut names = Vec::new();
+    for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
+        let tracked = match renamed.is_empty() {
+            true => versions::load_all_pending(connection, table)?,
+            false => versions::load_all_of(connection, table)?,
+        };
+        let in_question = |tracked: &Tracked| {
+            tracked.base.is_some() || renamed.iter().any(|replica| tracked.version.vv.seen(*replica) > 0)
+        };
+        let dead = tracked.into_iter().filter(|(_, tracked)| !tracked.version.is_alive() && in_question(tracked));
+        names.extend(dead.map(|(id, _)| (table.name.to_owned(), id.0)));
+    }
+    Ok(names)
 }
 
 /// What remains of the ranges that were answered: parts that differ, to be asked about again, and rows.
@@ -178,4 +207,33 @@ fn narrow(
         }
     }
     Ok((ranges, want))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite;
+
+    #[test]
+    fn a_row_that_was_deleted_here_and_waits_is_asked_for_though_no_range_shows_it() {
+        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
+        let (tenant, id) = (Uuid::from_u128(1), Uuid::from_u128(4));
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, 'one')";
+        connection.execute(insert, [id.to_string(), tenant.to_string()]).unwrap();
+        let terms =
+            Terms { reconcile: Reconcile { fence: Default::default(), renames: Vec::new() }, incarnation: Uuid::nil() };
+        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, []);
+        connection.execute("update sync_rows set base = '{\"1\":1}'", []).unwrap();
+        connection.execute("delete from tasks", []).unwrap();
+        let mut comparison = Comparison::new(&mut connection, terms.clone()).unwrap();
+        comparison.ranges.clear();
+        assert_eq!(comparison.question().unwrap().want, [("tasks".to_owned(), id)]);
+        connection.execute("update sync_rows set base = null, vv = '{\"9\":4}', gone = '{\"9\":4}'", []).unwrap();
+        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, []);
+        let renames = vec![(1, 3, 9)];
+        let rewound = Terms { reconcile: Reconcile { renames, ..terms.reconcile }, ..terms };
+        let comparison = Comparison::new(&mut connection, rewound).unwrap();
+        assert_eq!(comparison.want, [("tasks".to_owned(), id)], "its deleter has another name now");
+    }
 }
