@@ -2,6 +2,8 @@
 
 #[path = "hub/collection.rs"]
 mod collection;
+#[path = "hub/comparisons.rs"]
+mod comparisons;
 #[path = "hub/constraints.rs"]
 mod constraints;
 #[path = "hub/file.rs"]
@@ -166,7 +168,12 @@ async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
     left.push().await;
     copy.task(id(101), "two");
     let dot = copy.rows[&(8, id(101))].row.version.dots.default.unwrap();
-    let row = |id, hlc: u64| AcceptedRow { table: "tasks".to_owned(), id, dots: vec![(dot.replica.0, dot.seq, hlc)] };
+    let row = |id, hlc: u64| AcceptedRow {
+        table: "tasks".to_owned(),
+        id,
+        dots: vec![(dot.replica.0, dot.seq, hlc)],
+        contents: Vec::new(),
+    };
     let theirs = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
     let asked =
         Accepted { rows: vec![row(id(101), dot.hlc.0), row(id(100), theirs.hlc.0), row(id(100), theirs.hlc.0 + 1)] };
@@ -197,6 +204,27 @@ async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_write_with_the_name_and_stamp_of_an_accepted_one_is_another_when_it_says_something_else() {
+    let (_centre, mut left, _right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    let mine = left.rows[&(8, id(100))].row.clone();
+    let dot = mine.version.dots.default.unwrap();
+    let mut other = mine.clone();
+    other.values.insert("title".to_owned(), sync::merge::value::Value::text("another"));
+    let row = |row: &sync::merge::version::Row| AcceptedRow {
+        table: "tasks".to_owned(),
+        id: id(100),
+        dots: vec![(dot.replica.0, dot.seq, dot.hlc.0)],
+        contents: vec![sync::wire::digest::contents(row, &dot)],
+    };
+    let asked = stream::write_one(&Accepted { rows: vec![row(&mine), row(&other)] }).unwrap();
+    let answer: Accepted = stream::read_one(&left.post("accepted", asked).await.body).unwrap();
+    let counts: Vec<usize> = answer.rows.iter().map(|row| row.dots.len()).collect();
+    assert_eq!(counts, [1, 0]);
+}
+
+#[tokio::test]
 async fn an_accepted_write_is_known_by_its_stamp_after_it_was_overwritten() {
     let (centre, mut left, _right) = pair().await;
     left.task(id(100), "one");
@@ -204,7 +232,7 @@ async fn an_accepted_write_is_known_by_its_stamp_after_it_was_overwritten() {
     let dot = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
     centre.execute("delete from tasks; update sync.row_versions set dots = jsonb_build_object('-', dots -> '-')").await;
     let name = (dot.replica.0, dot.seq, dot.hlc.0);
-    let rows = vec![AcceptedRow { table: "tasks".to_owned(), id: id(100), dots: vec![name] }];
+    let rows = vec![AcceptedRow { table: "tasks".to_owned(), id: id(100), dots: vec![name], contents: Vec::new() }];
     let asked = stream::write_one(&Accepted { rows: rows.clone() }).unwrap();
     let answer: Accepted = stream::read_one(&left.post("accepted", asked).await.body).unwrap();
     assert_eq!(answer.rows, rows);

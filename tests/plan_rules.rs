@@ -341,6 +341,26 @@ fn edit_of_a_row_that_the_hub_forgot_is_listed_and_revives_nothing() {
 }
 
 #[test]
+fn edit_by_a_second_edge_of_a_row_that_the_hub_forgot_is_listed_beside_the_first_ones() {
+    let history = &mut History::default();
+    let [mut hub, mut a, _, _] = four_that_know_one_task(history);
+    let base = hub.row.version.vv.clone();
+    history.delete(&mut hub, 90);
+    let kept = hub.row.clone();
+    // All that is left of it is the death that was written down for the first edge.
+    hub.row.values.clear();
+    set_title(history, &mut a, 100, "too late");
+    let PushPlan::Gone { conflicts } = hub_plans(Some(&hub.row), &push_of(&a, &base), &[2]) else {
+        panic!("the row came back")
+    };
+    assert_eq!(losers(&conflicts), [(Kind::EditDelete, Some("title"), 2, 1)]);
+    assert!(
+        matches!(hub_plans(Some(&kept), &push_of(&a, &base), &[2]), PushPlan::Store { .. }),
+        "a death with its values"
+    );
+}
+
+#[test]
 fn row_that_the_edge_deleted_too_leaves_no_conflict_when_the_hub_forgot_it() {
     let history = &mut History::default();
     let [hub, mut a, _, _] = four_that_know_one_task(history);

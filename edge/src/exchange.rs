@@ -11,6 +11,7 @@ use sync::catalog;
 use sync::merge::limits::PUSH_ROWS_MAX;
 use sync::session::{Failure, Verdict};
 use sync::sqlite::apply::{self, Applied};
+use sync::sqlite::comparison::Terms;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::receipts::{self, Receipt};
 use sync::sqlite::{directory, outbox, reidentify, self_state, status, versions};
@@ -21,7 +22,6 @@ use sync::wire::stream::StreamError;
 
 use crate::App;
 use crate::hub_client::{HubClient, HubError};
-use crate::reconcile::Terms;
 
 /// An edge and its hub.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use sync::merge::limits::{LONG_POLL_MS, STUCK_MS};
 use sync::session::{Action, Failure, PushResult, Session, State, Verdict};
 use sync::sqlite::apply::Applied;
+use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::outbox::RETRY_REFUSED_MS;
 use sync::sqlite::receipts::Receipt;
 use sync::sqlite::{self, status};
@@ -24,7 +25,6 @@ use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::exchange::{Exchange, Greeting, StepError};
 use crate::hub_client::HubClient;
-use crate::reconcile::{Comparison, Terms};
 use crate::sync_handle::{Link, LinkState, SyncPort, SyncRequest};
 
 /// How often the file is looked at for writes of other programs, in milliseconds.

@@ -1,39 +1,59 @@
 //! The centre of a simulated run: rows in memory, plans by the real merge, bodies by the real codec.
 //!
-//! It stands in for PostgreSQL and the hub. It decides nothing: `plan_push` and `clamp` do. A window is *rows whose
-//! position is above the cursor's start*, its pages are read at different times, as the hub reads them.
-//! It has no foreign keys: references are the business of the tests that have PostgreSQL.
+//! It stands in for PostgreSQL and the hub, and decides nothing: who wins is `merge::plan`'s to say, whose history goes on
+//! `merge::fence`'s, what is renamed `merge::rename`'s; cursors and tokens are the hub's own. [`Database`] is everything that
+//! a backup holds, and so everything that a restore takes back.
 
-use std::collections::BTreeMap;
+mod comparison;
+mod feed;
+mod fences;
+mod incarnations;
+mod push;
+mod recovery;
+mod references;
+mod writers;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync::catalog::{self, Direction, TABLES};
 use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::{Conflict, Status};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
-use sync::merge::plan::{Clamp, Push, PushPlan, clamp, plan_push};
-use sync::merge::value::{Register, Value, Values};
+use sync::merge::value::{Register, Value};
 use sync::merge::version::{Row, Version};
-use sync::wire::frames::{PushBody, read_push};
-use sync::wire::message::{
-    Fence, Hello, Outcome, Page, PullEnd, PullLine, PullRow, Pushed, PushedLine, Replica, RowAnswer, Verdict, Welcome,
-};
-use sync::wire::stream::Writer;
-use sync::wire::version::{DotsText, VectorText};
-use sync::wire::{conflict, convert};
+use sync::pg::cursor::Snapshot;
+use sync::wire::convert;
+use sync::wire::message::PullRow;
+use sync::wire::version::{DotsText, VectorText, dots_text, vector_text};
 use uuid::Uuid;
 
+pub use self::comparison::Compared;
+pub use self::feed::SentPage;
+pub use self::fences::Fence;
+pub use self::incarnations::{Incarnation, Kind};
+pub use self::push::Refused;
+pub use self::recovery::Recovered;
 use crate::journal::{Key, Knowledge, Seen};
+use crate::snapshots::Transactions;
 
-/// The centre's replica id.
+/// The centre's replica id in its first incarnation.
 pub const CENTRE: u32 = 1;
 
-/// Faults that the centre makes on purpose, and rules that a broken centre would not keep.
+/// A row's table and id.
+pub type RowKey = (TableId, RowId);
+
+/// The registers that a plain writer sets, `None` for a JSON key that goes.
+pub type Changes = BTreeMap<Register, Option<Value>>;
+
+/// Faults that the centre makes on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Temper {
     /// Of a thousand pushed rows, how many are answered `busy`.
     pub busy_of_1000: u32,
     /// Whether rows with a title that begins with `poison` are refused.
     pub refuses_poison: bool,
+    /// How often every edge is compared unasked, in milliseconds; zero for never.
+    pub compared_every_ms: u64,
 }
 
 /// A row at the centre.
@@ -41,380 +61,209 @@ pub struct Temper {
 pub struct CentreRow {
     /// Its values and version.
     pub row: Row,
-    position: u64,
+    /// The transaction that wrote it last.
+    pub txid: i64,
     echo_of: Option<ReplicaId>,
+    died_ms: Option<u64>,
 }
 
+/// An edge as the centre knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    replica: u32,
+    asked: bool,
+    verified_ms: u64,
+    acknowledged: Option<Snapshot>,
+    seen_ms: u64,
+    stale: bool,
+}
+
+/// Which server the database is on: the system's identifier and the timeline of its log.
+pub type Server = (u32, u32);
+
+/// What `sync.hub` holds.
 #[derive(Clone, Debug)]
-struct Member {
-    fence: Fence,
-    before: Fence,
-    last: Option<(Uuid, Vec<u8>, Vec<u8>)>,
+struct HubRow {
+    id: Uuid,
+    replica: u32,
+    key: [u8; 32],
+    settled_seq: u64,
+    candidate_seq: u64,
+    candidate_xmax: i64,
+    candidate_ms: u64,
+    server: Server,
+}
+
+/// Everything that a backup of the centre holds.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Its rows, dead ones included.
+    pub rows: BTreeMap<RowKey, CentreRow>,
+    /// Its conflicts, with the transactions that wrote them.
+    pub conflicts: BTreeMap<Uuid, (Conflict, i64)>,
+    /// What it has seen.
+    pub knowledge: Knowledge,
+    /// Rows that edges offered.
+    pub recovered: BTreeMap<Uuid, Recovered>,
+    scope_changes: Vec<(Uuid, i64)>,
+    transactions: Transactions,
+    seq: u64,
+    last_replica: u32,
+    hub: HubRow,
+    incarnations: Vec<Incarnation>,
+    replicas: BTreeMap<u32, Option<usize>>,
+    edges: BTreeMap<usize, Edge>,
+    fences: BTreeMap<u32, Fence>,
+    accepted: BTreeSet<(RowId, u32, u64, u64)>,
+    refused: BTreeSet<(usize, RowKey)>,
 }
 
 /// The centre.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Centre {
-    /// Its rows, dead ones included.
-    pub rows: BTreeMap<(TableId, RowId), CentreRow>,
-    /// Its conflicts.
-    pub conflicts: BTreeMap<Uuid, (Conflict, u64)>,
-    /// What it has seen.
-    pub knowledge: Knowledge,
-    position: u64,
-    seq: u64,
-    members: BTreeMap<ReplicaId, Member>,
+    /// What would be in a backup.
+    pub database: Database,
+    /// Rows whose death was forgotten. Nobody gives a new row such an id.
+    pub forgotten: BTreeSet<RowKey>,
+    /// What of `coverage` was reached since somebody looked.
+    pub met: Vec<&'static str>,
+    server: Server,
+    writers: BTreeMap<i64, writers::Writer>,
 }
 
-/// Why a push was refused as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its fence token is not the edge's.
-    Fence,
-    /// It cannot be believed.
-    Forged(String),
-}
-
-/// A page on its way, with what the centre had seen of its rows.
-#[derive(Clone, Debug)]
-pub struct SentPage {
-    /// The body.
-    pub body: Vec<u8>,
-    /// What the centre had seen.
-    pub seen: BTreeMap<Key, Seen>,
-}
-
-struct Cursor {
-    start: u64,
-    end: Option<u64>,
-    after: (TableId, RowId),
+impl Default for Centre {
+    fn default() -> Self {
+        let server = (1, 1);
+        let hub = HubRow {
+            id: Uuid::from_u128(0x1000_0001),
+            replica: CENTRE,
+            key: [7; 32],
+            settled_seq: 0,
+            candidate_seq: 0,
+            candidate_xmax: 0,
+            candidate_ms: 0,
+            server,
+        };
+        let database = Database {
+            rows: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            knowledge: Knowledge::default(),
+            recovered: BTreeMap::new(),
+            scope_changes: Vec::new(),
+            transactions: Transactions::default(),
+            seq: 0,
+            last_replica: CENTRE,
+            hub,
+            incarnations: Vec::new(),
+            replicas: BTreeMap::from([(CENTRE, None)]),
+            edges: BTreeMap::new(),
+            fences: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        };
+        Self { database, forgotten: BTreeSet::new(), met: Vec::new(), server, writers: BTreeMap::new() }
+    }
 }
 
 impl Centre {
-    /// Gives an edge its identity.
-    pub fn enroll(&mut self, replica: ReplicaId, token: String) -> Fence {
-        let fence = Fence { count: 0, token };
-        self.members.insert(replica, Member { fence: fence.clone(), before: fence.clone(), last: None });
-        fence
-    }
-
-    /// Where its last change stands.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// How many of its own writes there were.
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
     /// A living row.
     pub fn living(&self, table: TableId, id: RowId) -> Option<&Row> {
-        self.rows.get(&(table, id)).map(|stored| &stored.row).filter(|row| row.version.is_alive())
-    }
-
-    /// Writes a row as plain SQL at the centre does: `values` are the whole row when it is new or was dead, else the
-    /// registers that change, `None` for a JSON key that goes. Returns the write's number.
-    pub fn write(&mut self, table: TableId, id: RowId, values: &BTreeMap<Register, Option<Value>>, now_ms: u64) -> u64 {
-        let mut row = self.rows.get(&(table, id)).map(|stored| stored.row.clone()).unwrap_or_default();
-        let dot = self.stamp(&row, now_ms);
-        if row.version.is_alive() {
-            let registers: Vec<Register> = values.keys().cloned().collect();
-            row.version.write(dot, &registers);
-        } else {
-            row.version.write(dot, &[]);
-            row.values.clear();
-        }
-        for (register, value) in values {
-            match value {
-                Some(value) => row.values.insert(register.clone(), value.clone()),
-                None => row.values.remove(register),
-            };
-        }
-        self.store(table, id, row, None);
-        dot.seq
-    }
-
-    /// Deletes a row as plain SQL at the centre does. Returns the write's number.
-    pub fn delete(&mut self, table: TableId, id: RowId, now_ms: u64) -> u64 {
-        let mut row = self.rows.get(&(table, id)).map(|stored| stored.row.clone()).unwrap_or_default();
-        let dot = self.stamp(&row, now_ms);
-        row.version.delete(dot);
-        self.store(table, id, row, None);
-        dot.seq
+        self.database.living((table, id))
     }
 
     /// Raises the status of a conflict.
     pub fn decide(&mut self, id: Uuid, status: Status) {
-        let Some((conflict, _)) = self.conflicts.get(&id).cloned() else { return };
-        self.take_conflict(Conflict { status: conflict.status.max(status), ..conflict });
+        let Some((conflict, _)) = self.database.conflicts.get(&id).cloned() else { return };
+        let txid = self.database.transactions.begin();
+        self.database.take_conflict(Conflict { status: conflict.status.max(status), ..conflict }, false, txid);
+        self.database.transactions.end(txid);
     }
 
-    fn stamp(&mut self, row: &Row, now_ms: u64) -> Dot {
+    /// The rows as `hub dump` prints them.
+    pub fn dump(&self) -> String {
+        let living = self.database.rows.iter().filter(|(_, stored)| stored.row.version.is_alive());
+        let lines = living.filter_map(|((table, id), stored)| {
+            let table = catalog::by_id(*table).filter(|table| table.dumped)?;
+            self.database.in_scope((table.id, *id)).then(|| convert::dump_line(table, *id, &stored.row.values) + "\n")
+        });
+        lines.collect()
+    }
+
+    /// The versions of the rows that both sides write, as text by row, and whether each lives.
+    pub fn versions(&self) -> BTreeMap<Key, (String, bool)> {
+        let both = TABLES.iter().filter(|table| table.direction == Direction::Both);
+        both.flat_map(|table| {
+            let of_table = self.database.rows.iter().filter(|((of, _), _)| *of == table.id);
+            of_table.map(|((_, id), stored)| {
+                let version = &stored.row.version;
+                ((table.name, id.0), (version_text(version), version.is_alive()))
+            })
+        })
+        .collect()
+    }
+
+    /// Every write that a version names, with its row.
+    pub fn names(&self) -> Vec<(RowKey, (u32, u64))> {
+        let name = |dot: &Dot| (dot.replica.0, dot.seq);
+        let rows = self.database.rows.iter();
+        let dots = rows.flat_map(|(key, stored)| stored.row.version.dots.iter().map(|dot| (*key, name(dot))));
+        dots.collect()
+    }
+}
+
+impl Database {
+    fn living(&self, key: RowKey) -> Option<&Row> {
+        self.rows.get(&key).map(|stored| &stored.row).filter(|row| row.version.is_alive())
+    }
+
+    /// A new write of the centre on top of a row.
+    fn stamp(&mut self, version: &Version, now_ms: u64) -> Dot {
         self.seq += 1;
-        Dot { replica: ReplicaId(CENTRE), seq: self.seq, hlc: row.version.hlc().tick(now_ms), by: None }
+        Dot { replica: ReplicaId(self.hub.replica), seq: self.seq, hlc: version.hlc().tick(now_ms), by: None }
     }
 
-    fn store(&mut self, table: TableId, id: RowId, row: Row, echo_of: Option<ReplicaId>) {
-        self.position += 1;
-        self.rows.insert((table, id), CentreRow { row, position: self.position, echo_of });
+    fn store(&mut self, key: RowKey, row: Row, echo_of: Option<ReplicaId>, txid: i64, now_ms: u64) {
+        let died_ms = (!row.version.is_alive()).then_some(now_ms);
+        self.rows.insert(key, CentreRow { row, txid, echo_of, died_ms });
     }
 
-    fn take_conflict(&mut self, conflict: Conflict) {
+    /// Joins a conflict with the copy that is there; one that brings nothing new is sent again only if `corrected`.
+    fn take_conflict(&mut self, conflict: Conflict, corrected: bool, txid: i64) {
         let id = conflict.id();
         let joined = match self.conflicts.get(&id) {
             Some((stored, _)) => stored.clone().join(conflict),
             None => conflict,
         };
-        if self.conflicts.get(&id).is_none_or(|(stored, _)| *stored != joined) {
-            self.position += 1;
-            self.conflicts.insert(id, (joined, self.position));
+        if corrected || self.conflicts.get(&id).is_none_or(|(stored, _)| *stored != joined) {
+            self.conflicts.insert(id, (joined, txid));
         }
     }
 
-    /// Answers a hello.
-    pub fn hello(&self, hello: &Hello, now_ms: u64) -> Welcome {
-        let replica = ReplicaId(hello.replica);
-        let known = self.members.get(&replica).is_some_and(|member| {
-            let lost_answer = member.last.as_ref().is_some_and(|(batch, ..)| Some(*batch) == hello.in_flight);
-            member.fence == hello.fence || (member.before == hello.fence && lost_answer)
-        });
-        let verdict = if known { Verdict::Ok } else { Verdict::Reidentify };
-        let directory = self.members.keys().map(|id| Replica { id: id.0, name: format!("edge {id}"), site: None });
-        Welcome {
-            verdict,
-            unix_ms: now_ms,
-            directory: directory.collect(),
-            app_version: "simulated".to_owned(),
-            incarnation: None,
-            reconcile: None,
-        }
+    /// What it has seen of a row.
+    pub fn seen(&self, key: RowKey) -> Seen {
+        self.knowledge.of(name_of(key))
     }
 
-    /// Takes a push. `busy` says for each row whether somebody holds it; `seen` is what the pusher had seen when it
-    /// put the batch together.
-    pub fn push(
-        &mut self,
-        body: &[u8],
-        temper: Temper,
-        seen: &BTreeMap<Key, Seen>,
-        now_ms: u64,
-        mut random: impl FnMut() -> u32,
-    ) -> Result<Vec<u8>, Refused> {
-        let push = read_push(body).expect("an edge sends whole bodies");
-        let replica = ReplicaId(push.batch.replica);
-        let member = self.members.get(&replica).expect("only enrolled edges push");
-        if push.batch.fence != member.fence {
-            return match &member.last {
-                Some((batch, sent, answer))
-                    if push.batch.fence == member.before && *batch == push.batch.id && sent == body =>
-                {
-                    Ok(answer.clone())
-                }
-                _ => Err(Refused::Fence),
-            };
-        }
-        let answers = self.take_rows(&push, replica, temper, seen, now_ms, &mut random)?;
-        let fence = Fence { count: push.batch.fence.count + 1, token: format!("{:08x}", random()) };
-        let answer = answer_body(&push, &fence, answers, now_ms);
-        let member = self.members.get_mut(&replica).expect("only enrolled edges push");
-        member.before = std::mem::replace(&mut member.fence, fence);
-        member.last = Some((push.batch.id, body.to_vec(), answer.clone()));
-        Ok(answer)
+    fn ceiling(now_ms: u64) -> Hlc {
+        Hlc::ceiling(now_ms)
     }
+}
 
-    /// Takes the rows and conflicts of a push whatever its fence token says, for checks of repeated delivery.
-    pub fn replay(&mut self, body: &[u8], now_ms: u64) {
-        let push = read_push(body).expect("an edge sends whole bodies");
-        let replica = ReplicaId(push.batch.replica);
-        let taken = self.take_rows(&push, replica, Temper::default(), &BTreeMap::new(), now_ms, &mut || 1000);
-        taken.expect("what was taken once is taken again");
-    }
-
-    fn take_rows(
-        &mut self,
-        push: &PushBody,
-        replica: ReplicaId,
-        temper: Temper,
-        seen: &BTreeMap<Key, Seen>,
-        now_ms: u64,
-        random: &mut impl FnMut() -> u32,
-    ) -> Result<Vec<RowAnswer>, Refused> {
-        let mut answers: Vec<RowAnswer> = Vec::new();
-        for sent in &push.rows {
-            let table = catalog::by_name(&sent.table).expect("edges push tables of the catalog");
-            let values = convert::values(table, &sent.values).expect("edges push readable values");
-            let mut incoming = Push {
-                version: Version { vv: sent.vv.0.clone(), gone: sent.gone.0.clone(), dots: sent.dots.0.clone() },
-                base: sent.base.0.clone(),
-                values,
-            };
-            let mut answer = RowAnswer {
-                table: sent.table.clone(),
-                id: sent.id,
-                outcome: Outcome::Busy,
-                vv: VectorText::default(),
-                clamps: Vec::new(),
-                code: None,
-                reason: None,
-                hub: None,
-                blocker: None,
-            };
-            let poison = |value: &Value| matches!(value, Value::Text(text) if text.starts_with("poison"));
-            if random() % 1000 < temper.busy_of_1000 {
-                answers.push(answer);
-                continue;
-            }
-            if temper.refuses_poison && incoming.values.values().any(poison) {
-                answer.outcome = Outcome::Quarantined;
-                answer.code = Some("poison".to_owned());
-                answer.reason = Some("the simulation refuses it".to_owned());
-                let stored = self.rows.get(&(table.id, RowId(sent.id)));
-                answer.hub = stored.map(|stored| Box::new(pull_row(&(table.id, RowId(sent.id)), &stored.row)));
-                answers.push(answer);
-                continue;
-            }
-            let key = (table.id, RowId(sent.id));
-            let clamps = self.clamp(key, &mut incoming, replica, now_ms);
-            answer.clamps = clamps.iter().map(|clamp| (clamp.replica.0, clamp.seq, clamp.hlc.0)).collect();
-            answer.outcome = self.take_row(key, &incoming, replica)?;
-            answer.vv = VectorText(self.rows.get(&key).map(|stored| stored.row.version.vv.clone()).unwrap_or_default());
-            let name: Key = (table.name, sent.id);
-            if let Some(seen) = seen.get(&name) {
-                self.knowledge.learn(name, seen);
-            }
-            answers.push(answer);
-        }
-        for text in &push.conflicts {
-            let refused = |answer: &&RowAnswer| answer.table == text.table && answer.id == text.row;
-            let outcome = answers.iter().find(refused).map(|answer| answer.outcome);
-            if matches!(outcome, None | Some(Outcome::Accepted | Outcome::Merged)) {
-                self.take_conflict(conflict::parse(text).expect("edges push readable conflicts"));
-            }
-        }
-        Ok(answers)
-    }
-
-    fn clamp(&self, key: (TableId, RowId), push: &mut Push, replica: ReplicaId, now_ms: u64) -> Vec<Clamp> {
-        let known = self.rows.get(&key).map(|stored| stored.row.version.clone()).unwrap_or_default();
-        clamp(&mut push.version, &known, &[replica], Hlc::ceiling(now_ms))
-    }
-
-    fn take_row(&mut self, key: (TableId, RowId), push: &Push, replica: ReplicaId) -> Result<Outcome, Refused> {
-        let table = catalog::by_id(key.0).expect("edges push tables of the catalog");
-        let known = self.rows.get(&key).map(|stored| &stored.row);
-        match plan_push(key.0, key.1, known, push, &[replica], &table.quiet()) {
-            PushPlan::Known => Ok(Outcome::Accepted),
-            PushPlan::Store { row, conflicts, exact } => {
-                self.store(key.0, key.1, row, exact.then_some(replica));
-                conflicts.into_iter().for_each(|conflict| self.take_conflict(conflict));
-                Ok(if exact { Outcome::Accepted } else { Outcome::Merged })
-            }
-            PushPlan::NeedFull => Ok(Outcome::NeedFull),
-            PushPlan::Gone { .. } => Err(Refused::Forged("a row that the centre has never forgotten".to_owned())),
-            PushPlan::Refused(forgery) => Err(Refused::Forged(format!("{forgery:?} in {push:?}"))),
-        }
-    }
-
-    /// Whether a pull with this cursor would bring anything.
-    pub fn has_news(&self, replica: ReplicaId, cursor: Option<&str>) -> bool {
-        let cursor = Cursor::parse(cursor);
-        let whole = cursor.start == 0;
-        let row = |stored: &&CentreRow| stored.position > cursor.start && (whole || stored.echo_of != Some(replica));
-        cursor.end.is_some()
-            || self.rows.values().any(|stored| row(&stored))
-            || self.conflicts.values().any(|(_, position)| *position > cursor.start)
-    }
-
-    /// One page for an edge, of at most `rows_max` rows.
-    pub fn pull(&self, replica: ReplicaId, cursor: Option<&str>, rows_max: usize, now_ms: u64) -> SentPage {
-        let from = Cursor::parse(cursor);
-        let whole = from.start == 0;
-        let end = from.end.unwrap_or(self.position);
-        let due = self.rows.range((std::ops::Bound::Excluded(from.after), std::ops::Bound::Unbounded)).filter(
-            |(_, stored)| {
-                let new = stored.position > from.start;
-                if whole { new && stored.row.version.is_alive() } else { new && stored.echo_of != Some(replica) }
-            },
-        );
-        let due: Vec<_> = due.take(rows_max + 1).collect();
-        let complete = due.len() <= rows_max;
-        let mut lines: Vec<PullLine> = Vec::new();
-        let mut seen = BTreeMap::new();
-        for (key, stored) in due.iter().take(rows_max) {
-            let table = catalog::by_id(key.0).expect("rows are of tables of the catalog");
-            seen.insert((table.name, key.1.0), self.knowledge.of((table.name, key.1.0)));
-            lines.push(PullLine::Row(pull_row(key, &stored.row)));
-        }
-        if complete {
-            let new = self.conflicts.values().filter(|(_, position)| *position > from.start);
-            lines.extend(new.map(|(found, _)| PullLine::Conflict(conflict::text(found).expect("known tables only"))));
-        }
-        let last = due.iter().take(rows_max).next_back().map_or(from.after, |(key, _)| **key);
-        let next = if complete { format!("{end}") } else { format!("{}/{end}/{}/{}", from.start, last.0.0, last.1) };
-        let count = u64::try_from(lines.len()).expect("few lines");
-        let mut writer = Writer::default();
-        let head = Page { unix_ms: now_ms, rows_total: None, replicas: 0 };
-        writer.line(&PullLine::Page(head)).expect("memory");
-        for line in &lines {
-            writer.line(line).expect("memory");
-        }
-        writer.line(&PullLine::End(PullEnd { lines: count, cursor: next, complete })).expect("memory");
-        SentPage { body: writer.finish().expect("memory"), seen }
-    }
-
-    /// The rows as `hub dump` prints them.
-    pub fn dump(&self) -> String {
-        let living = self.rows.iter().filter(|(_, stored)| stored.row.version.is_alive());
-        let lines = living.filter_map(|((table, id), stored)| {
-            let table = catalog::by_id(*table).filter(|table| table.dumped)?;
-            Some(convert::dump_line(table, *id, &stored.row.values) + "\n")
-        });
-        lines.collect()
-    }
-
-    /// The versions of the rows that both sides write, as text by row.
-    pub fn versions(&self) -> BTreeMap<Key, String> {
-        let both = TABLES.iter().filter(|table| table.direction == Direction::Both);
-        both.flat_map(|table| {
-            let of_table = self.rows.iter().filter(|((of, _), _)| *of == table.id);
-            of_table.map(|((_, id), stored)| ((table.name, id.0), version_text(&stored.row.version)))
-        })
-        .collect()
-    }
+/// A row as the journal names it.
+pub fn name_of((table, id): RowKey) -> Key {
+    (catalog::by_id(table).expect("rows are of tables of the catalog").name, id.0)
 }
 
 /// A version as text, for comparing.
 pub fn version_text(version: &Version) -> String {
     let Version { vv, gone, dots } = version;
-    use sync::wire::version::{dots_text, vector_text};
     format!("vv {} gone {} dots {}", vector_text(vv), vector_text(gone), dots_text(dots))
 }
 
-impl Cursor {
-    fn parse(text: Option<&str>) -> Self {
-        let first = (TableId(0), RowId(Uuid::nil()));
-        let Some(text) = text else { return Self { start: 0, end: None, after: first } };
-        let parts: Vec<&str> = text.split('/').collect();
-        let number = |index: usize| parts[index].parse().expect("cursors come back as they were given");
-        match parts.len() {
-            1 => Self { start: number(0), end: None, after: first },
-            _ => Self {
-                start: number(0),
-                end: Some(number(1)),
-                after: (
-                    TableId(u8::try_from(number(2)).expect("table numbers are small")),
-                    RowId(parts[3].parse().expect("cursors come back as they were given")),
-                ),
-            },
-        }
-    }
-}
-
-fn pull_row(key: &(TableId, RowId), row: &Row) -> PullRow {
+fn pull_row(key: &RowKey, row: &Row) -> PullRow {
     let table = catalog::by_id(key.0).expect("rows are of tables of the catalog");
-    let values =
-        if table.direction == Direction::Down && !row.version.is_alive() { Values::new() } else { row.values.clone() };
+    let is_bare = table.direction == Direction::Down && !row.version.is_alive();
+    let values = if is_bare { Default::default() } else { row.values.clone() };
     PullRow {
         table: table.name.to_owned(),
         id: key.1.0,
@@ -423,16 +272,4 @@ fn pull_row(key: &(TableId, RowId), row: &Row) -> PullRow {
         dots: DotsText(row.version.dots.clone()),
         values: convert::fields(table, &values),
     }
-}
-
-fn answer_body(push: &PushBody, fence: &Fence, answers: Vec<RowAnswer>, now_ms: u64) -> Vec<u8> {
-    let count = u64::try_from(answers.len()).expect("few rows");
-    let mut writer = Writer::default();
-    let head = Pushed { id: push.batch.id, fence: fence.clone(), unix_ms: now_ms };
-    writer.line(&PushedLine::Batch(head)).expect("memory");
-    for answer in answers {
-        writer.line(&PushedLine::Row(answer)).expect("memory");
-    }
-    writer.line(&PushedLine::End(count)).expect("memory");
-    writer.finish().expect("memory")
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sync::catalog;
 use sync::merge::conflict::{Conflict, Kind};
 
-use crate::journal::{Deed, Journal, Key, Text, Write};
+use crate::centre::RowKey;
+use crate::journal::{Deed, Journal, Key, Registers, Seen, Text, Write};
 use crate::schedule::register_text;
 use crate::site::Rows;
 
@@ -21,6 +22,34 @@ pub struct Outcome {
     pub replicas: Vec<Replica>,
     /// What must never happen and did.
     pub violations: Vec<String>,
+    /// Writes that nobody held any more when somebody had gone back in time.
+    pub lost: Seen,
+    /// Writes that reached the centre.
+    pub known: Seen,
+    /// Rows that only edges held when the centre had gone back.
+    pub offered: Vec<Offer>,
+    /// Whether somebody went back in time, so that a death may have two names.
+    pub renamed: bool,
+    /// Rows whose death was forgotten at the centre.
+    pub forgotten: BTreeSet<Key>,
+    /// Every write that a version of the centre names, with its row.
+    pub names: Vec<(RowKey, (u32, u64))>,
+}
+
+impl Outcome {
+    /// Whether a write counts: it reached the centre, or is not declared lost.
+    fn stands(&self, place: usize) -> bool {
+        self.known.contains(&place) || !self.lost.contains(&place)
+    }
+}
+
+/// A row that an edge offered.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The row.
+    pub row: Key,
+    /// Its registers; `None` when it was dead.
+    pub values: Option<Registers>,
 }
 
 /// One replica in the end.
@@ -30,8 +59,8 @@ pub struct Replica {
     pub name: String,
     /// Its dump.
     pub dump: String,
-    /// Its versions of rows that both sides write, as text.
-    pub versions: BTreeMap<Key, String>,
+    /// Its versions of rows that both sides write, as text, and whether each lives.
+    pub versions: BTreeMap<Key, (String, bool)>,
     /// Its conflicts.
     pub conflicts: Vec<Conflict>,
     /// Whether something still waits there.
@@ -48,6 +77,7 @@ pub fn check(outcome: &Outcome) -> Vec<String> {
         outcome.replicas.iter().filter(|replica| replica.waits).map(|replica| format!("{} waits", replica.name)),
     );
     wrong.extend(numbers_without_gaps(outcome));
+    wrong.extend(numbers_used_once(outcome));
     wrong.extend(fates(outcome));
     wrong.extend(no_phantoms(outcome));
     wrong.extend(listed_once(outcome));
@@ -70,7 +100,12 @@ fn converged(outcome: &Outcome) -> Vec<String> {
         for (row, version) in &site.versions {
             match centre.versions.get(row) {
                 Some(known) if known == version => {}
-                known => wrong.push(format!("{} has {row:?} as {version}, the centre as {known:?}", site.name)),
+                // A death that was forgotten, or was named anew on one side, is a death.
+                None if !version.1 => {}
+                Some((_, false)) if !version.1 && outcome.renamed => {}
+                // A row that is made anew after its death was forgotten has a past at the sites that the centre lacks.
+                Some((_, alive)) if *alive == version.1 && outcome.forgotten.contains(row) => {}
+                known => wrong.push(format!("{} has {row:?} as {version:?}, the centre as {known:?}", site.name)),
             }
         }
         let (here, there) = (sorted(site), sorted(centre));
@@ -82,7 +117,8 @@ fn converged(outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-fn difference(centre: &str, site: &str) -> String {
+/// The lines that only one of two dumps has.
+pub fn difference(centre: &str, site: &str) -> String {
     let (there, here): (BTreeSet<&str>, BTreeSet<&str>) = (centre.lines().collect(), site.lines().collect());
     let only_there = there.difference(&here).map(|line| format!("  centre: {line}"));
     let only_here = here.difference(&there).map(|line| format!("  site:   {line}"));
@@ -104,10 +140,21 @@ fn numbers_without_gaps(outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
+/// No number names writes of two rows.
+fn numbers_used_once(outcome: &Outcome) -> Vec<String> {
+    let mut rows = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (row, name) in &outcome.names {
+        let other = rows.insert(*name, *row).filter(|other| other != row);
+        wrong.extend(other.map(|other| format!("{name:?} is a write of {row:?} and of {other:?}")));
+    }
+    wrong
+}
+
 /// Every write is visible, or superseded by one that knew it, or listed.
 fn fates(outcome: &Outcome) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (place, write) in outcome.journal.iter() {
+    for (place, write) in outcome.journal.iter().filter(|(place, _)| outcome.stands(*place)) {
         match &write.deed {
             Deed::Deleted => {
                 if !delete_has_a_fate(outcome, write) {
@@ -121,8 +168,9 @@ fn fates(outcome: &Outcome) -> Vec<String> {
                     let implied = value.is_none() && registers.len() > 5;
                     let has_fate = visible
                         || implied
-                        || superseded(outcome, write, register, value)
-                        || is_listed(outcome, write, register, value);
+                        || superseded(outcome, (place, write), register, value)
+                        || is_listed(outcome, write, register, value)
+                        || is_offered(outcome, write, register, value);
                     if !has_fate {
                         wrong.push(format!(
                             "the write {place} of {:?} {register} = {value:?} by {:?} is without a trace",
@@ -138,17 +186,18 @@ fn fates(outcome: &Outcome) -> Vec<String> {
 
 /// Whether a later writer of the register, or a later deleter of the row, knew the write, or one of the same value that
 /// was not made before it: two writes that say the same are no conflict, and whoever knew one knew what it said.
-fn superseded(outcome: &Outcome, write: &Write, register: &str, value: &Text) -> bool {
+fn superseded(outcome: &Outcome, (own, write): (usize, &Write), register: &str, value: &Text) -> bool {
     let says_so = |place: &usize| {
         let known = outcome.journal.write(*place);
         let same = matches!(&known.deed, Deed::Wrote(wrote) if wrote.get(register) == Some(value));
-        known.name == write.name || (same && !write.past.contains(place))
+        *place == own || (same && !write.past.contains(place))
     };
     let overwrites = |later: &Write| match &later.deed {
         Deed::Deleted => true,
         Deed::Wrote(registers) => registers.contains_key(register),
     };
-    let later = outcome.journal.iter().filter(|(_, later)| later.row == write.row && overwrites(later));
+    let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row);
+    let later = of_row.filter(|(place, later)| outcome.stands(*place) && overwrites(later));
     later.into_iter().any(|(_, later)| later.past.iter().any(says_so))
 }
 
@@ -158,9 +207,15 @@ fn is_listed(outcome: &Outcome, write: &Write, register: &str, value: &Text) -> 
     conflicts(outcome, write.row).any(|conflict| {
         let dot = conflict.loser.dot;
         let named = (dot.replica.0, dot.seq) == write.name;
-        let said = conflict.kind == Kind::EditEdit && register_text(conflict.loser.value.as_ref()) == *value;
+        let said = register_text(conflict.loser.value.as_ref()) == *value;
         conflict.register.as_deref() == Some(register) && (named || said)
     })
+}
+
+/// Whether the write is in a row that an edge offered because the centre had lost it.
+fn is_offered(outcome: &Outcome, write: &Write, register: &str, value: &Text) -> bool {
+    let of_row = outcome.offered.iter().filter(|offer| offer.row == write.row);
+    of_row.filter_map(|offer| offer.values.as_ref()).any(|values| values.get(register).cloned().flatten() == *value)
 }
 
 /// Whether the row is dead, or a later writer knew the delete or one that was not made before it, or a conflict says
@@ -170,10 +225,16 @@ fn delete_has_a_fate(outcome: &Outcome, write: &Write) -> bool {
         let known = outcome.journal.write(*place);
         known.deed == Deed::Deleted && !write.past.contains(place)
     };
-    let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row);
+    let of_row = outcome.journal.iter().filter(|(place, later)| later.row == write.row && outcome.stands(*place));
     let known = of_row.into_iter().any(|(_, later)| later.past.iter().any(says_so));
     let dead = !outcome.rows.contains_key(&write.row);
-    dead || known || conflicts(outcome, write.row).any(|conflict| conflict.kind == Kind::EditDelete)
+    let offered = outcome.offered.iter().any(|offer| offer.row == write.row && offer.values.is_none());
+    // Whoever never heard of a death that was forgotten may bring the row again; nobody knows then what he met.
+    let forgotten = outcome.forgotten.contains(&write.row);
+    dead || known
+        || offered
+        || forgotten
+        || conflicts(outcome, write.row).any(|conflict| conflict.kind == Kind::EditDelete)
 }
 
 fn conflicts(outcome: &Outcome, row: Key) -> impl Iterator<Item = &Conflict> {
@@ -197,9 +258,14 @@ fn no_phantoms(outcome: &Outcome) -> Vec<String> {
                 wrong.push(format!("nobody wrote {row:?} {register} = {value:?}"));
             }
             let overwritten = |place: &usize| {
-                outcome.journal.iter().any(|(_, later)| {
-                    let wrote = matches!(&later.deed, Deed::Wrote(wrote) if wrote.contains_key(register));
-                    later.row == *row && wrote && later.past.contains(place)
+                outcome.journal.iter().any(|(at, later)| {
+                    let Deed::Wrote(wrote) = &later.deed else { return false };
+                    let Some(value) = wrote.get(register) else { return false };
+                    // One that lost to a write which then was lost itself is listed, and takes no place.
+                    let counts = outcome.known.contains(&at)
+                        && !went_with_an_offer(outcome, at, register)
+                        && !(outcome.renamed && is_listed(outcome, later, register, value));
+                    later.row == *row && later.past.contains(place) && counts
                 })
             };
             if !writers.is_empty() && writers.iter().all(overwritten) {
@@ -208,6 +274,20 @@ fn no_phantoms(outcome: &Outcome) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whether nobody held the write any more when the centre went back, because one that knew it had taken its place, and that
+/// one was offered, or lost as well.
+fn went_with_an_offer(outcome: &Outcome, place: usize, register: &str) -> bool {
+    let row = outcome.journal.write(place).row;
+    let is_offered = outcome.offered.iter().any(|offer| offer.row == row);
+    let of_row = outcome.journal.iter().filter(|(_, later)| later.row == row && later.past.contains(&place));
+    of_row.into_iter().any(|(at, later)| match &later.deed {
+        _ if outcome.known.contains(&at) => false,
+        _ if outcome.lost.contains(&at) => true,
+        Deed::Deleted => is_offered,
+        Deed::Wrote(wrote) => is_offered && wrote.contains_key(register),
+    })
 }
 
 /// No losing write is listed twice, and no visible value that nobody else wrote too is listed as lost.

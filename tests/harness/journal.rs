@@ -25,12 +25,23 @@ pub enum Deed {
     Deleted,
 }
 
+/// Who wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// Somebody at the centre.
+    Centre,
+    /// Somebody at an edge, the box itself or a copy of it.
+    Edge(usize),
+}
+
 /// One write of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The row.
     pub row: Key,
-    /// Who wrote, and the how manieth write of that replica it is.
+    /// Who wrote.
+    pub author: Author,
+    /// The replica, and the how manieth write of that replica it was called. A database that goes back calls others so too.
     pub name: (u32, u64),
     /// What it did.
     pub deed: Deed,
@@ -87,6 +98,16 @@ impl Knowledge {
     /// Learns of more writes of a row.
     pub fn learn(&mut self, row: Key, seen: &Seen) {
         self.rows.entry(row).or_default().extend(seen);
+    }
+
+    /// Knows exactly this of a row from now on.
+    pub fn set(&mut self, row: Key, seen: Seen) {
+        self.rows.insert(row, seen);
+    }
+
+    /// Every write that has been seen.
+    pub fn all(&self) -> Seen {
+        self.rows.values().flatten().copied().collect()
     }
 
     /// Learns of one write of a row.

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod centre;
 pub mod checkers;
+pub mod coverage;
 pub mod deployment;
 pub mod desk;
 pub mod disk_recorder;
@@ -30,6 +31,7 @@ pub mod schedule;
 pub mod scratch;
 pub mod site;
 pub mod small_disk;
+pub mod snapshots;
 pub mod wait;
 pub mod world;
 pub mod writers;

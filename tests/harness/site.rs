@@ -15,12 +15,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use sync::catalog::{self, Direction, TABLES};
 use sync::merge::conflict::{Conflict, Status};
 use sync::merge::ids::{ReplicaId, RowId};
-use sync::sqlite::{self, dump, ledger, outbox, self_state, status, versions};
+use sync::sqlite::{self, dump, ledger, outbox, quarantine, self_state, status, versions};
 use sync::wire::message::{Enrolled, Fence};
 use uuid::Uuid;
 
 use crate::centre::version_text;
-use crate::journal::{Deed, Journal, Key, Knowledge, Registers, Seen, Write};
+use crate::journal::{Author, Deed, Journal, Key, Knowledge, Registers, Seen, Write};
 
 /// The JSON keys that simulated writers use.
 pub const KEYS: [&str; 3] = ["k1", "k2", "k.3"];
@@ -35,13 +35,22 @@ pub type Rows = BTreeMap<Key, Registers>;
 pub struct Site {
     /// The writing connection.
     pub connection: Connection,
-    /// Its replica id.
-    pub replica: ReplicaId,
+    /// Which edge it is; a copy of a box is the same edge.
+    pub edge: usize,
     /// What it has seen.
     pub knowledge: Knowledge,
     /// What it had seen of the rows of each batch, when it put the batch together.
     pub batches: BTreeMap<Uuid, BTreeMap<Key, Seen>>,
     clock: Arc<AtomicI64>,
+}
+
+/// A copy of a site's file, as a backup has it.
+#[derive(Debug)]
+pub struct Copy {
+    connection: Connection,
+    edge: usize,
+    knowledge: Knowledge,
+    batches: BTreeMap<Uuid, BTreeMap<Key, Seen>>,
 }
 
 /// An empty site's database, made once and copied for each site.
@@ -64,13 +73,8 @@ impl Default for Blank {
 
 impl Site {
     /// An enrolled site with an empty mirror.
-    pub fn new(blank: &Blank, replica: ReplicaId, tenant: Uuid, fence: Fence) -> Self {
-        let mut connection = Connection::open_in_memory().expect("a database in memory opens");
-        Backup::new(&blank.0, &mut connection).and_then(|backup| backup.step(-1)).expect("a copy in memory succeeds");
-        connection.set_prepared_statement_cache_capacity(256);
-        connection.pragma_update(None, "foreign_keys", true).expect("a pragma");
-        let clock = Arc::new(AtomicI64::new(0));
-        replace_clock(&connection, Arc::clone(&clock)).expect("a function can be replaced");
+    pub fn new(blank: &Blank, edge: usize, replica: ReplicaId, tenant: Uuid, fence: Fence) -> Self {
+        let mut site = Self::of(&blank.0, edge);
         let identity = Enrolled {
             edge: Uuid::from_u128(u128::from(replica.0)),
             name: format!("edge-{replica}"),
@@ -81,10 +85,40 @@ impl Site {
             fence,
             former: Vec::new(),
         };
-        let tx = connection.transaction().expect("nothing else is open");
+        let tx = site.connection.transaction().expect("nothing else is open");
         self_state::enrolled(&tx, &identity, "http://centre").expect("an empty database enrols");
         tx.commit().expect("a commit in memory succeeds");
-        Self { connection, replica, knowledge: Knowledge::default(), batches: BTreeMap::new(), clock }
+        site
+    }
+
+    /// A box with a copy of a file.
+    pub fn from_copy(copy: &Copy) -> Self {
+        let (knowledge, batches) = (copy.knowledge.clone(), copy.batches.clone());
+        Self { knowledge, batches, ..Self::of(&copy.connection, copy.edge) }
+    }
+
+    fn of(file: &Connection, edge: usize) -> Self {
+        let connection = duplicate(file);
+        connection.set_prepared_statement_cache_capacity(256);
+        connection.pragma_update(None, "foreign_keys", true).expect("a pragma");
+        let clock = Arc::new(AtomicI64::new(0));
+        replace_clock(&connection, Arc::clone(&clock)).expect("a function can be replaced");
+        Self { connection, edge, knowledge: Knowledge::default(), batches: BTreeMap::new(), clock }
+    }
+
+    /// A copy of its file as it is now.
+    pub fn copy(&self) -> Copy {
+        Copy {
+            connection: duplicate(&self.connection),
+            edge: self.edge,
+            knowledge: self.knowledge.clone(),
+            batches: self.batches.clone(),
+        }
+    }
+
+    /// Its present replica id.
+    pub fn replica(&self) -> ReplicaId {
+        self.this().replica
     }
 
     /// Sets what the triggers take for the present, in Unix milliseconds.
@@ -105,6 +139,7 @@ impl Site {
         tx.commit().map_err(|error| error.to_string())?;
         let after = self.rows();
         let mut writes = Vec::new();
+        let replica = self.replica();
         for row in before.keys().chain(after.keys().filter(|row| !before.contains_key(*row))) {
             let deed = match (before.get(row), after.get(row)) {
                 (Some(old), Some(new)) if old == new => continue,
@@ -112,9 +147,8 @@ impl Site {
                 (None, Some(new)) => Deed::Wrote(new.clone()),
                 (_, None) => Deed::Deleted,
             };
-            let write =
-                Write { row: *row, name: (self.replica.0, self.seq_of(*row)), deed, past: self.knowledge.of(*row) };
-            writes.push(write);
+            let (author, name) = (Author::Edge(self.edge), (replica.0, self.seq_of(*row, replica)));
+            writes.push(Write { row: *row, author, name, deed, past: self.knowledge.of(*row) });
         }
         let count = writes.len();
         for write in writes {
@@ -145,7 +179,7 @@ impl Site {
     }
 
     /// The row's last write by this replica, as its version says.
-    fn seq_of(&self, row: Key) -> u64 {
+    fn seq_of(&self, row: Key, replica: ReplicaId) -> u64 {
         let table = catalog::by_name(row.0).expect("a known table");
         let select = "select vv from sync_rows where tbl = ?1 and row_id = ?2";
         let mut statement = self.connection.prepare_cached(select).expect("a statement");
@@ -153,7 +187,7 @@ impl Site {
             .query_row(rusqlite::params![table.id.0, row.1.to_string()], |row| row.get(0))
             .expect("a written row has a version");
         let vv: BTreeMap<String, u64> = serde_json::from_str(&vv).expect("a vector is JSON");
-        vv[&self.replica.to_string()]
+        vv[&replica.to_string()]
     }
 
     /// The rows of the written tables, read as any client reads them.
@@ -196,8 +230,8 @@ impl Site {
         String::from_utf8(bytes).expect("a dump is UTF-8")
     }
 
-    /// The versions of the rows that both sides write, as text by row.
-    pub fn versions(&self) -> BTreeMap<Key, String> {
+    /// The versions of the rows that both sides write, as text by row, and whether each lives.
+    pub fn versions(&self) -> BTreeMap<Key, (String, bool)> {
         let both = TABLES.iter().filter(|table| table.direction == Direction::Both);
         let mut all = BTreeMap::new();
         for table in both {
@@ -208,7 +242,8 @@ impl Site {
                 let id: Uuid = id.expect("a row").parse().expect("ids are uuids");
                 let tracked = versions::load(&self.connection, table, RowId(id)).expect("a version can be read");
                 let tracked = tracked.expect("the row is there");
-                all.insert((table.name, id), version_text(&tracked.version));
+                let alive = tracked.version.is_alive();
+                all.insert((table.name, id), (version_text(&tracked.version), alive));
             }
         }
         all
@@ -217,6 +252,32 @@ impl Site {
     /// The conflicts, decided ones included.
     pub fn conflicts(&self) -> Vec<Conflict> {
         ledger::all(&self.connection).expect("conflicts can be read").into_iter().map(|kept| kept.conflict).collect()
+    }
+
+    /// Gives a refused row up; says whether there was one. `pick` chooses among so many.
+    pub fn discard(&mut self, pick: impl FnOnce(usize) -> usize) -> bool {
+        let refused = self.refused();
+        if refused.is_empty() {
+            return false;
+        }
+        let tx = self.connection.transaction().expect("nothing else is open");
+        let done = quarantine::discard(&tx, refused[pick(refused.len())]).expect("an entry can be given up");
+        tx.commit().expect("a commit in memory succeeds");
+        done == quarantine::Discard::Asked
+    }
+
+    /// The entries of rows that the hub has refused.
+    pub fn refused(&self) -> Vec<Uuid> {
+        let select = "select id from sync_quarantine where status = 'open' order by id";
+        let mut statement = self.connection.prepare_cached(select).expect("a statement");
+        let ids = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
+        ids.map(|id| id.expect("a row").parse().expect("ids are uuids")).collect()
+    }
+
+    /// Whether the file has a row or remembers that it died.
+    pub fn tracks(&self, row: Key) -> bool {
+        let table = catalog::by_name(row.0).expect("a known table");
+        versions::load(&self.connection, table, RowId(row.1)).expect("a version can be read").is_some()
     }
 
     /// What waits.
@@ -228,6 +289,12 @@ impl Site {
     pub fn this(&self) -> self_state::SelfState {
         self_state::load(&self.connection).expect("the row is there")
     }
+}
+
+fn duplicate(file: &Connection) -> Connection {
+    let mut connection = Connection::open_in_memory().expect("a database in memory opens");
+    Backup::new(file, &mut connection).and_then(|backup| backup.step(-1)).expect("a copy in memory succeeds");
+    connection
 }
 
 /// Lets `strftime` read the present from `clock`.

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::sync_routes::{answer, answer_one, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
-use crate::merge::fence::{History, Known, Mark, Said, history};
+use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_copied, ruling};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::StoreError;
@@ -56,31 +56,37 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     let renames = incarnation::renames(client, since).await?;
     let here = since == present.id;
     let said = said(client, &present, hello, cursor.as_ref(), replica).await?;
-    let found = if here { history(&said, &known(&edge)) } else { History::Continues };
     // Only what the hub has sealed proves a rewind; what an edge merely says changes nothing for others.
     let unknown = shown.filter(|_| !here && renames.is_none());
-    if found == History::CentreRewound || unknown.is_some() {
-        let above = match lost_replica {
-            true => incarnation::common_seq(client).await?,
-            false => edge.checkpoint.seq,
-        };
-        let reason = format!("the edge {} holds what this database has lost", edge.name);
-        begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
-        // Whatever it agreed with before, it was told of nothing since.
-        return reconcile(client, &edge, if here { present.id } else { since }).await;
+    let known = known(&edge);
+    let greeting = Greeting {
+        here,
+        unknown: unknown.is_some(),
+        history: history(&said, &known),
+        copied: is_copied(&said, &known),
+        has_cursor: cursor.is_some(),
+        // What an edge has before its first window it is not told the end of: it reads that first.
+        asked: hello.reconcile || hello.cursor.is_some() && (edge.stale || digest::is_due(client, edge.id).await?),
+    };
+    match ruling(greeting) {
+        Ruling::GoOn => Ok(judged(Verdict::Ok)),
+        Ruling::Reidentify => Ok(judged(Verdict::Reidentify)),
+        Ruling::Compare => {
+            let reconcile = Some(Reconcile { fence: hello.fence.clone(), renames: Vec::new() });
+            Ok(Judged { reconcile, ..judged(Verdict::Reconcile) })
+        }
+        Ruling::Rejoin => reconcile(client, &edge, since).await,
+        Ruling::Rewind => {
+            let above = match lost_replica {
+                true => incarnation::common_seq(client).await?,
+                false => edge.checkpoint.seq,
+            };
+            let reason = format!("the edge {} holds what this database has lost", edge.name);
+            begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
+            // Whatever it agreed with before, it was told of nothing since.
+            reconcile(client, &edge, if here { present.id } else { since }).await
+        }
     }
-    if here && found == History::EdgeRewound {
-        return Ok(judged(Verdict::Reidentify));
-    }
-    let asked = hello.reconcile || edge.stale || digest::is_due(client, edge.id).await?;
-    if here && cursor.is_some() && !asked {
-        return Ok(judged(Verdict::Ok));
-    }
-    if here {
-        let reconcile = Some(Reconcile { fence: hello.fence.clone(), renames: Vec::new() });
-        return Ok(Judged { reconcile, ..judged(Verdict::Reconcile) });
-    }
-    reconcile(client, &edge, since).await
 }
 
 async fn readmit(client: &mut Client, edge: &Edge, replica: ReplicaId) -> Result<bool, Error> {
@@ -212,10 +218,8 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     drop(client);
     let cursor = match asked.begin {
         true => {
-            let before = open(asked.cursor.as_deref(), &present.key, &edge);
-            // A snapshot of a history that is no more says nothing about this one.
-            let seen = before.filter(|cursor| cursor.incarnation == present.id).and_then(|cursor| cursor.start);
-            let cursor = Cursor { incarnation: present.id, ..feed::after_comparison(seen, start) };
+            let since = asked.cursor.as_deref().and_then(|sealed| open(Some(sealed), &present.key, &edge));
+            let cursor = Cursor::after_comparison(since, start, present.id);
             Some(hub.seal(&edge, &present.key, cursor).await?)
         }
         false => None,

@@ -81,6 +81,58 @@ pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
     History::Continues
 }
 
+/// What is known when an edge says hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Whether it last agreed with the present incarnation of the centre.
+    pub here: bool,
+    /// Whether its cursor belongs to an incarnation that this database never had.
+    pub unknown: bool,
+    /// How the two histories stand.
+    pub history: History,
+    /// Whether its id was used by a copy of it since the present incarnation began ([`is_copied`]).
+    pub copied: bool,
+    /// Whether it has a cursor that can be opened, or has not pulled yet.
+    pub has_cursor: bool,
+    /// Whether somebody wants the two to be compared.
+    pub asked: bool,
+}
+
+/// What a hello comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// The exchange goes on.
+    GoOn,
+    /// The edge takes a new id.
+    Reidentify,
+    /// The two are compared.
+    Compare,
+    /// The edge learns of the present incarnation, renames, and is compared.
+    Rejoin,
+    /// A new incarnation begins; then as [`Ruling::Rejoin`].
+    Rewind,
+}
+
+/// Whether somebody else goes by the id of an edge that comes from a former incarnation: the hub knows of more writes than
+/// it has made, or has taken a push under a token that it was never given.
+pub fn is_copied<Id>(said: &Said<Id>, known: &Known<Id>) -> bool {
+    let pushed = !known.token.word.is_empty() && known.last_batch.is_some();
+    said.seq < known.high_seq || pushed && said.token != known.token
+}
+
+/// Rules on a hello. Marks of a former incarnation are void, so the histories are compared only within the present one.
+pub fn ruling(greeting: Greeting) -> Ruling {
+    let Greeting { here, unknown, history, copied, has_cursor, asked } = greeting;
+    match () {
+        () if here && history == History::CentreRewound || unknown => Ruling::Rewind,
+        () if !here && copied => Ruling::Reidentify,
+        () if !here => Ruling::Rejoin,
+        () if history == History::EdgeRewound => Ruling::Reidentify,
+        () if has_cursor && !asked => Ruling::GoOn,
+        () => Ruling::Compare,
+    }
+}
+
 /// Which writes of the former centre have to take another name, because a rewind let it use their numbers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rename {
@@ -119,6 +171,27 @@ mod tests {
     }
 
     type Change = fn(&mut Said<u8>, &mut Known<u8>);
+
+    #[test]
+    fn a_copy_that_comes_from_a_former_incarnation_does_not_go_on_under_an_id_that_is_in_use() {
+        let (mut said, mut known) = pair();
+        let greeting = |copied| Greeting {
+            here: false,
+            unknown: false,
+            history: History::Continues,
+            copied,
+            has_cursor: true,
+            asked: false,
+        };
+        known.token = Mark::default();
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "nobody has come yet");
+        known.token = mark(6, "six");
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "the other one has pushed");
+        known.last_batch = None;
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "an answer was lost");
+        said.seq = 8;
+        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "numbers were used before");
+    }
 
     #[test]
     fn each_way_in_which_two_histories_part_is_told_from_the_others() {

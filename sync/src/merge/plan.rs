@@ -67,7 +67,7 @@ pub enum PushPlan {
         /// Whether the row is now exactly what the edge holds, so that it need not be sent back.
         exact: bool,
     },
-    /// The row was deleted and forgotten here: it stays gone, and the values written since are kept as conflicts.
+    /// The row was deleted and forgotten here, or a death of it without its last values is all there is: it stays gone, and the values written since are kept as conflicts.
     Gone {
         /// One for each register that the push wrote.
         conflicts: Vec<Conflict>,
@@ -107,7 +107,10 @@ pub fn plan_push(
     if known.version.vv.includes(&push.version.vv) {
         return PushPlan::Known;
     }
-    if hub.is_none() && !push.base.is_empty() {
+    // A death of which the hub kept no values is one that it had forgotten: there is nothing that an edit could revive.
+    let forgotten_here = hub.is_none_or(|hub| !hub.version.is_alive() && hub.values.is_empty());
+    let edits = hub.is_none() || push.version.is_alive() && !push.version.gone.includes(&known.version.gone);
+    if forgotten_here && edits && !push.base.is_empty() {
         return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
     }
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);

@@ -160,7 +160,9 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
         version: Version { vv: cut(&row.version.vv), gone, dots: Dots { deleted, ..Dots::default() } },
         ..Row::default()
     };
-    for register in row.values.keys().chain(row.version.dots.named.keys()) {
+    // A JSON key that only the centre has went when the row was written whole: that is the default's to tell.
+    let here = row.values.keys().chain(row.version.dots.named.keys());
+    for register in here.chain(hub.values.keys().filter(|register| register.contains('.'))) {
         let Some(dot) = row.version.dots.of(register).filter(stays) else { continue };
         known.version.dots.named.insert(register.clone(), dot);
         if let Some(value) = row.values.get(register) {
@@ -211,6 +213,20 @@ mod tests {
     fn settled(here: Option<(&Row, Option<Vector>)>, hub: Option<&Row>, rewound: bool) -> Settlement {
         let here = here.as_ref().map(|(row, base)| Here { row, base: base.as_ref() });
         settle(TABLE, ID, here, hub, Terms { own: &[OWN, FORMER], writable: true, rewound, quiet: &[] })
+    }
+
+    #[test]
+    fn a_key_that_went_when_the_row_was_written_whole_stays_away_after_a_rewind() {
+        let mut here = row(&[(LOST, 1, 1, "", "old"), (LOST, 2, 2, "metadata.k", "old"), (OWN, 1, 3, "", "")]);
+        here.values.clear();
+        here.version.write(dot(OWN, 2, 4), &[]);
+        here.values.insert("title".to_owned(), Value::text("ours"));
+        let hub = row(&[(CENTRE, 1, 1, "", "old"), (CENTRE, 2, 2, "metadata.k", "old")]);
+        let Store::Join { row, .. } = settled(Some((&here, None)), Some(&hub), true).store else {
+            panic!("it is joined")
+        };
+        assert_eq!(row.values.get("title"), Some(&Value::text("ours")));
+        assert_eq!(row.values.get("metadata.k"), None);
     }
 
     #[test]

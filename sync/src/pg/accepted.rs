@@ -10,10 +10,12 @@ use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::versions;
+use super::{rows, versions};
 use crate::catalog;
 use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::version::Row;
+use crate::wire::digest::contradicts;
 use crate::wire::recovery::AcceptedRow;
 
 /// How many numbers of a replica are kept.
@@ -43,17 +45,23 @@ pub async fn find(
     client: &impl GenericClient,
     tenant: Uuid,
     own: &[ReplicaId],
-    rows: &[AcceptedRow],
+    asked_rows: &[AcceptedRow],
 ) -> Result<Vec<BTreeSet<Name>>, StoreError> {
     let mut found = Vec::new();
-    for row in rows {
+    for row in asked_rows {
         let asked: BTreeSet<Name> = row.dots.iter().filter(|name| own.contains(&ReplicaId(name.0))).copied().collect();
         let mut taken = kept(client, row.id, &asked).await?;
         if let Some(table) = catalog::by_name(&row.table) {
             let stored = versions::read(client, table, tenant, &[row.id]).await?;
+            let mut values = rows::read(client, table, tenant, &[row.id]).await?.rows;
             for stored in stored.into_values().flatten() {
                 let shown = stored.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0));
                 taken.extend(shown.filter(|name| asked.contains(name)));
+                let values = values.remove(&RowId(row.id)).or(stored.last).unwrap_or_default();
+                let here = Row { version: stored.version, values };
+                let others = row.dots.iter().zip(&row.contents);
+                let others = others.filter(|(name, contents)| contradicts(&here, (name.0, name.1), contents));
+                others.for_each(|(name, _)| _ = taken.remove(name));
             }
         }
         found.push(taken);

@@ -231,8 +231,9 @@ async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate)
         edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
     let pushed = &candidate.push.version;
     let seen: Vector = pushed.vv.iter().filter(|(replica, _)| directory.contains(&replica.0)).collect();
-    let dot = centre_dot(tx, work.desk(), pushed.hlc()).await?;
-    let mut version = Version { vv: seen, ..Version::default() };
+    let known = candidate.known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
+    let dot = centre_dot(tx, work.desk(), pushed.hlc().max(known.hlc())).await?;
+    let mut version = Version { vv: seen.join(&known.vv), ..Version::default() };
     version.dots.default = Some(dot);
     version.delete(dot);
     Ok(Row { version, values: Values::new() })

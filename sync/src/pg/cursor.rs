@@ -57,6 +57,24 @@ pub struct Window {
     pub after: (i16, Uuid),
 }
 
+/// Stands for the conflicts in a page's order, behind every table.
+pub const CONFLICTS: i16 = i16::MAX;
+
+impl Cursor {
+    /// Where an edge goes on that was compared with the centre from `now` on. A comparison is of living rows only, so it goes
+    /// on from its own cursor `since` if that is of the same incarnation: deaths and conflicts of the meantime are still to
+    /// come. Without one, all conflicts are.
+    pub fn after_comparison(since: Option<Self>, now: Snapshot, incarnation: Uuid) -> Self {
+        match since.filter(|since| since.incarnation == incarnation && since.start.is_some()) {
+            Some(since) => since,
+            None => {
+                let window = Some(Window { end: now, after: (CONFLICTS - 1, Uuid::max()) });
+                Self { window, incarnation, ..Self::default() }
+            }
+        }
+    }
+}
+
 /// A snapshot of the database: which transactions it sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -136,6 +154,19 @@ mod tests {
         assert_eq!(open(&sealed, &[8; 32], edge), Err(CursorError));
         assert_eq!(open("", &key, edge), Err(CursorError));
         assert_eq!(open("AAAA!", &key, edge), Err(CursorError));
+    }
+
+    #[test]
+    fn after_a_comparison_an_edge_goes_on_where_it_was_or_reads_every_conflict() {
+        let now = Snapshot { xmax: 9, xip: vec![] };
+        let (here, there) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let since = Cursor { start: Some(Snapshot { xmax: 4, xip: vec![2] }), incarnation: here, ..Cursor::default() };
+        assert_eq!(Cursor::after_comparison(Some(since.clone()), now.clone(), here), since);
+        for other in [None, Some(Cursor { incarnation: here, ..Cursor::default() }), Some(since)] {
+            let next = Cursor::after_comparison(other, now.clone(), there);
+            assert_eq!((next.start, next.incarnation), (None, there));
+            assert_eq!(next.window.unwrap().after.0, CONFLICTS - 1, "rows are left out");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::merge::limits::PULL_BYTES_MAX;
 use crate::merge::value::{Value, Values};
 use crate::merge::version::Version;
 use crate::wire::convert;
-use crate::wire::digest::{LEAF_ROWS, PARTS, fold, row_hash, split};
+use crate::wire::digest::{answer, row_hash};
 use crate::wire::message::PullRow;
 use crate::wire::recovery::{DigestLine, Found, Range};
 use crate::wire::version::{DotsText, VectorText};
@@ -53,17 +53,6 @@ pub async fn compare(client: &mut Client, edge: &Edge, ranges: &[Range]) -> Resu
     }
     tx.commit().await?;
     Ok(found)
-}
-
-fn answer(table: &Table, range: &Range, hashes: &[(Uuid, u64)]) -> Found {
-    let ends = (range.after, range.to);
-    if fold(table, ends, hashes) == *range {
-        return Found::Equal;
-    }
-    if hashes.len() <= LEAF_ROWS {
-        return Found::Rows(hashes.iter().map(|(id, hash)| (*id, crate::wire::digest::text(*hash))).collect());
-    }
-    Found::Parts(split(table, ends, hashes, PARTS))
 }
 
 /// Parts that are small enough to be read, by their ends alone.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use super::cursor::{Cursor, Snapshot, Window};
+use super::cursor::{CONFLICTS, Cursor, Snapshot, Window};
 use super::edges::Edge;
 use super::error::StoreError;
 use super::ledger::{self, Refused};
@@ -25,8 +25,6 @@ use crate::wire::refusals;
 use crate::wire::version::{DotsText, VectorText};
 use crate::wire::{conflict, convert};
 
-/// Stands for the conflicts in a page's order, behind every table.
-const CONFLICTS: i16 = i16::MAX;
 /// The tenant of rows that belong to no single one: users.
 const NIL: Uuid = Uuid::nil();
 /// A line that leaves no room for a page's first and last ones cannot be sent.
@@ -86,13 +84,6 @@ pub async fn page(client: &mut Client, edge: &Edge, cursor: &Cursor) -> Result<P
     let refused: BTreeSet<(i16, Uuid)> = unsendable.iter().map(|one| (one.table, one.row)).collect();
     let sendable = keys[..sent].iter().filter(|key| !refused.contains(key)).copied().collect();
     Ok(Page { lines, cursor: next, complete, rows_total, replicas, unsendable, sendable })
-}
-
-/// The cursor of an edge that is compared with the centre from `now` on, and had seen the conflicts up to `seen` before; `None`
-/// for none at all. Rows are compared by digest, conflicts are not: it stands in the middle of a window whose rows are all
-/// dealt with and whose conflicts are still to come.
-pub fn after_comparison(seen: Option<Snapshot>, now: Snapshot) -> Cursor {
-    Cursor { start: seen, window: Some(Window { end: now, after: (CONFLICTS, NIL) }), ..Cursor::default() }
 }
 
 /// The tenants with something new since a snapshot, the nil id when it concerns users, and the snapshot up to which that

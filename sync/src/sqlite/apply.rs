@@ -200,15 +200,17 @@ fn join(
         PullPlan::Keep => {
             let base = base_after(this, &tracked, &tracked.version, &hubs);
             let hub_had_ms = hub_had_ms(&tracked, base.as_ref(), hub_ms);
+            let waited = tracked.base.is_some() && base.is_none();
             versions::save(tx, table, id, &Tracked { base, hub_had_ms, ..tracked })?;
-            Ok(0)
+            if waited { ledger::count_pending(tx, table.id, id) } else { Ok(0) }
         }
         PullPlan::Replace => {
             let same = incoming.version.vv == tracked.version.vv;
             let had_ms = hub_had_ms(&tracked, None, hub_ms).filter(|_| same).unwrap_or(hub_ms);
             replace(tx, table, id, incoming, Some(&tracked.version), had_ms)?;
             ledger::settle(tx, Way::Up, table.id, id)?;
-            Ok(0)
+            // A conflict goes with its row, and its row goes no more.
+            if tracked.base.is_some() { ledger::count_pending(tx, table.id, id) } else { Ok(0) }
         }
         PullPlan::Merge { row, conflicts } => {
             if let Some(error) = unreadable {
@@ -373,6 +375,43 @@ mod tests {
         let applied = super::page(&mut connection, &page, 0).unwrap();
         assert_eq!(applied.forked, self_state::load(&connection).unwrap().cursor.is_none(), "all or nothing is stored");
         applied.forked
+    }
+
+    #[test]
+    fn a_conflict_that_waited_for_its_row_is_worth_another_push_when_the_row_waits_no_more() {
+        let (mut connection, tracked) = edge();
+        let id = RowId(Uuid::from_u128(4));
+        let dot = tracked.version.dots.default.unwrap();
+        let party = |seq| crate::merge::conflict::Party { dot: Dot { seq, ..dot }, value: None };
+        let conflict = crate::merge::conflict::Conflict {
+            table: tasks().id,
+            row: id,
+            kind: crate::merge::conflict::Kind::EditDelete,
+            register: None,
+            loser: party(1),
+            winner: party(2),
+            status: crate::merge::conflict::Status::Open,
+        };
+        let tx = connection.transaction().unwrap();
+        ledger::record(&tx, conflict).unwrap();
+        tx.commit().unwrap();
+        let values = rows::load(&connection, tasks(), id).unwrap().unwrap();
+        let row = PullRow {
+            table: "tasks".to_owned(),
+            id: id.0,
+            vv: VectorText(tracked.version.vv),
+            gone: VectorText(tracked.version.gone),
+            dots: DotsText(tracked.version.dots),
+            values: convert::fields(tasks(), &values),
+        };
+        let page = PulledPage {
+            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
+            rows: vec![row],
+            evicted: Vec::new(),
+            conflicts: Vec::new(),
+            end: PullEnd { lines: 1, cursor: "c".to_owned(), complete: true },
+        };
+        assert_eq!(super::page(&mut connection, &page, 0).unwrap().found, 1);
     }
 
     #[test]

@@ -130,6 +130,17 @@ pub fn pending(tx: &Connection) -> Result<Vec<Kept>, StoreError> {
     statement.query_map([], |row| Ok(kept(row)))?.map(|row| row?).collect()
 }
 
+/// How many of a row's conflicts the hub has not acknowledged.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn count_pending(tx: &Connection, table: TableId, row: RowId) -> Result<u64, StoreError> {
+    let select = "select count(*) from sync_conflicts where tbl = ?1 and row_id = ?2 and pending = 1";
+    let count: i64 =
+        tx.prepare_cached(select)?.query_row(params![table.0, row.to_string()], |counted| counted.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 fn save(tx: &Transaction<'_>, kept: &Kept) -> Result<(), StoreError> {
     let insert = "insert into sync_conflicts (id, tbl, row_id, kind, register, status, winner, loser, pending)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)

@@ -15,6 +15,7 @@ pub mod capture;
 pub mod changes;
 pub mod collect;
 pub mod collisions;
+pub mod comparison;
 pub mod conflicts;
 pub mod devices;
 pub mod digest;

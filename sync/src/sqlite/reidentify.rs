@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+use super::apply;
 use super::error::StoreError;
 use super::outbox;
 use super::self_state::{self, SelfState};
@@ -17,6 +18,8 @@ use crate::catalog::{Direction, TABLES};
 use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::rename::{reissue, unanswered};
+use crate::merge::vector::Vector;
+use crate::wire::digest;
 use crate::wire::message::Enrolled;
 use crate::wire::recovery::{AcceptedRow, Reidentified};
 
@@ -29,13 +32,15 @@ pub type Taken = BTreeSet<(Uuid, (u32, u64, u64))>;
 /// [`StoreError`].
 pub fn waiting(tx: &Connection) -> Result<Vec<AcceptedRow>, StoreError> {
     let own = self_state::load(tx)?.own();
-    let mut rows = Vec::new();
+    let (mut rows, none) = (Vec::new(), Vector::default());
     for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
-        for (id, Tracked { version, base, .. }) in versions::load_all_pending(tx, table)? {
-            let dots = unanswered(&version, &base.unwrap_or_default(), &own);
+        for (id, tracked) in versions::load_all_pending(tx, table)? {
+            let dots = unanswered(&tracked.version, tracked.base.as_ref().unwrap_or(&none), &own);
+            let (row, _) = apply::local(tx, table, id, &tracked)?;
+            let contents = dots.iter().map(|dot| digest::contents(&row, dot)).collect();
             let dots: Vec<_> = dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0)).collect();
             if !dots.is_empty() {
-                rows.push(AcceptedRow { table: table.name.to_owned(), id: id.0, dots });
+                rows.push(AcceptedRow { table: table.name.to_owned(), id: id.0, dots, contents });
             }
         }
     }

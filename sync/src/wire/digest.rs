@@ -5,18 +5,20 @@
 //! and a change that nobody captured leaves the version as it was. It is computed from the row as it is, never
 //! stored. Sums do not depend on the order, and ranges are chosen by rank, so ids may cluster as they like.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
 use super::convert;
-use super::recovery::Range;
+use super::recovery::{Found, Range};
 use super::version::{dots_text, vector_text};
 use crate::catalog::Table;
+use crate::merge::clock::Dot;
 use crate::merge::ids::RowId;
-use crate::merge::value::Values;
-use crate::merge::version::Version;
+use crate::merge::value::{Value, Values};
+use crate::merge::version::{Row, Version};
 
 /// Rows of the edge in one range of its first question.
 pub const CHUNK_ROWS: usize = 16_384;
@@ -38,6 +40,27 @@ pub fn row_hash(table: &'static Table, id: RowId, version: &Version, values: &Va
         hasher.write_u8(0);
     }
     hasher.finish()
+}
+
+/// What a write has in the registers that still show it: their names, and hashes of the values.
+pub fn contents(row: &Row, write: &Dot) -> BTreeMap<String, String> {
+    let registers = row.values.keys().chain(row.version.dots.named.keys());
+    let shown = registers.filter(|register| row.version.dots.of(register).is_some_and(|dot| dot.same_write(write)));
+    shown.map(|register| (register.clone(), value_hash(row.values.get(register)))).collect()
+}
+
+/// Whether a row shows something else in a register under the name of a write with these contents.
+pub fn contradicts(row: &Row, write: (u32, u64), contents: &BTreeMap<String, String>) -> bool {
+    contents.iter().any(|(register, hash)| {
+        let shown = row.version.dots.of(register).is_some_and(|dot| (dot.replica.0, dot.seq) == write);
+        shown && value_hash(row.values.get(register)) != *hash
+    })
+}
+
+fn value_hash(value: Option<&Value>) -> String {
+    let mut hasher = SipHasher13::new();
+    hasher.write(value.map(convert::json_of).unwrap_or_default().as_bytes());
+    text(hasher.finish())
 }
 
 /// A hash as it is sent.
@@ -70,13 +93,24 @@ pub fn split(
         .collect()
 }
 
+/// What the hub says of a range that an edge has asked about, given its own rows there with their hashes.
+pub fn answer(table: &Table, asked: &Range, rows: &[(Uuid, u64)]) -> Found {
+    let ends = (asked.after, asked.to);
+    if fold(table, ends, rows) == *asked {
+        return Found::Equal;
+    }
+    if rows.len() <= LEAF_ROWS {
+        return Found::Rows(rows.iter().map(|(id, hash)| (*id, text(*hash))).collect());
+    }
+    Found::Parts(split(table, ends, rows, PARTS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog;
-    use crate::merge::clock::{Dot, Hlc};
+    use crate::merge::clock::Hlc;
     use crate::merge::ids::ReplicaId;
-    use crate::merge::value::Value;
 
     #[test]
     fn every_part_of_a_row_is_in_its_hash() {

@@ -3,6 +3,8 @@
 //! `accepted` and `reidentify` are one JSON object each way; `digest` answers with a stream of lines; `offer` is a
 //! stream of rows with one object as its answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,6 +37,9 @@ pub struct AcceptedRow {
     pub id: Uuid,
     /// Replica, seq and stamp of each.
     pub dots: Vec<(u32, u64, u64)>,
+    /// What each has in the registers that show it: two copies of a box whose clock is behind stamp alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<BTreeMap<String, String>>,
 }
 
 /// Asks for a new replica id.
@@ -83,7 +88,7 @@ pub struct Digest {
     /// Whether a cursor is wanted with which to go on afterwards.
     #[serde(default)]
     pub begin: bool,
-    /// With `begin`: how far the edge had pulled before. What it missed of the conflicts, which have no digest, follows from it.
+    /// How far the edge had pulled when it began: rows are compared, what else the centre has since then is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// What the edge has.
