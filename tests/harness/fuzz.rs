@@ -90,7 +90,7 @@ fn edge() -> Connection {
     }
     MADE.with(|made| {
         let original = made.get_or_init(|| {
-            let mut site = Site::new(&Blank::new(), EDGE, TENANT, Fence { count: 0, token: "token".to_owned() });
+            let mut site = Site::new(&Blank::new(), 0, EDGE, TENANT, Fence { count: 0, token: "token".to_owned() });
             site.set_clock(i64::try_from(BEGIN_MS).expect("a time fits"));
             let tenant =
                 "update sync_self set applying = 1; insert into tenants (id, name, slug) values (?, 'T', 't');";
