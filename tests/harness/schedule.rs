@@ -76,6 +76,7 @@ impl Schedule {
             });
         }
         for site in 0..world.nodes.len() {
+            world.coverage.count("a clock is set wrong");
             world.nodes[site].skew_ms = skew(world);
             world.drive(site);
         }

@@ -33,7 +33,7 @@ async fn conflicts_and_deaths_of_the_meantime_still_come_after_a_comparison() {
     let cursor = left.cursor.clone();
     compare(&mut left, cursor).await;
     let came = left.pull().await;
-    assert!(came.contains(&format!("tasks {}", id(101))), "{came:?}");
+    assert!(came.contains(&format!("dead tasks {}", id(101))), "{came:?}");
     assert_eq!(left.conflicts.len(), 1);
 }
 
