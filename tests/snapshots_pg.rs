@@ -221,6 +221,7 @@ impl Script {
             last_answer: None,
             high_seq: 0,
             checkpoint: Checkpoint::default(),
+            stale: false,
         }
     }
 }
