@@ -83,7 +83,14 @@ pub fn means_damage(error: &StoreError) -> bool {
 pub fn open(data: &DataDir, lock: File, credential: Option<&Credential>, now: &str) -> Result<Store, OpenError> {
     let path = data.database();
     if !data.rescued().exists() {
-        let Some(problem) = damage(&path, credential.is_some()) else { return open_new(data, lock, credential) };
+        let problem = match damage(&path, credential.is_some()) {
+            Some(problem) => problem,
+            // What reads back page by page may still not fit together, as a copy of files of different moments does.
+            None => match open_new(data, lock.try_clone()?, credential) {
+                Err(OpenError::Store(error)) if means_damage(&error) => error.to_string(),
+                opened => return opened,
+            },
+        };
         if damaged_files(data).len() >= SET_ASIDE_MAX {
             return Err(RescueError::AgainAndAgain { path, problem }.into());
         }

@@ -117,34 +117,51 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn an_enrolment_interrupted_after_its_file_is_finished_at_the_next_start() {
-        let clock = Clock::new();
-        let directory = std::env::temp_dir().join(format!("edge-running-{}", clock.uuid_v4()));
-        let data = DataDir::new(&directory);
-        data.create().unwrap();
-        let identity = Enrolled {
-            edge: Uuid::from_u128(1),
+    fn identity(edge: u128, replica: u32, token: &str) -> Enrolled {
+        Enrolled {
+            edge: Uuid::from_u128(edge),
             name: "hq-1".to_owned(),
-            replica: 7,
+            replica,
             credential: "secret".to_owned(),
             tenant: Uuid::from_u128(2),
             site: Uuid::from_u128(3),
-            fence: Fence { count: 4, token: "fence".to_owned() },
+            fence: Fence { count: 4, token: token.to_owned() },
             former: Vec::new(),
-        };
-        let credential = Credential { hub: "http://hub".to_owned(), follows: None, identity };
-        credential.store(&data.credential()).unwrap();
+        }
+    }
+
+    async fn opened(directory: &std::path::Path) -> self_state::SelfState {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let edge = open(Config { listen, data: directory.to_owned(), hub: None, daily_bytes: None }).unwrap();
+        let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
+        edge.close().await;
+        state
+    }
+
+    #[tokio::test]
+    async fn an_enrolment_interrupted_after_its_file_is_finished_at_the_next_start() {
+        let directory = std::env::temp_dir().join(format!("edge-running-{}", Clock::new().uuid_v4()));
+        let data = DataDir::new(&directory);
+        data.create().unwrap();
+        let first = Credential { hub: "http://hub".to_owned(), follows: None, identity: identity(1, 7, "fence") };
+        first.store(&data.credential()).unwrap();
         for _ in 0..2 {
-            let listen = ([127, 0, 0, 1], 0).into();
-            let edge = open(Config { listen, data: directory.clone(), hub: None, daily_bytes: None }).unwrap();
-            let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
+            let state = opened(&directory).await;
             assert_eq!(
                 (state.replica.0, state.tenant, state.site),
                 (7, Some(Uuid::from_u128(2)), Some(Uuid::from_u128(3)))
             );
             assert_eq!((state.fence.count, state.hub_url.as_deref()), (4, Some("http://hub")));
-            edge.close().await;
+        }
+        // A second one, and the credential of an edge that this mirror never was.
+        let again = Enrolled { former: vec![7], ..identity(9, 12, "again") };
+        let again = Credential { hub: "http://hub".to_owned(), follows: first.identity.edge.into(), identity: again };
+        let foreign = Credential { hub: "http://hub".to_owned(), follows: None, identity: identity(5, 30, "foreign") };
+        for credential in [&again, &again, &foreign] {
+            credential.store(&data.credential()).unwrap();
+            let state = opened(&directory).await;
+            assert_eq!((state.replica.0, state.edge, state.reconcile), (12, Some(Uuid::from_u128(9)), true));
+            assert_eq!((state.own().len(), state.fence.token.as_str(), state.cursor), (2, "again", None));
         }
         std::fs::remove_dir_all(&directory).unwrap();
     }

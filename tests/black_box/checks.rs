@@ -3,6 +3,7 @@
 use tests::dots::Dots;
 use tests::dumps;
 use tests::fates::{Told, judge as fates};
+use tests::wait::eventually;
 use tests::writers::{ACME, found};
 
 use crate::run::World;
@@ -18,25 +19,24 @@ pub(crate) struct Samples {
     problems: Vec<String>,
 }
 
-/// Looks at everything while nobody writes. Who says that it is in sync and that nothing waits must hold what the hub holds.
+/// Looks at everything while nobody writes. Who goes on saying that it is in sync and that nothing waits must hold what the hub
+/// holds, as soon as what was written last can have come to it.
 pub(crate) async fn look(world: &World, samples: &mut Samples, dots: &mut Dots) {
     let deployment = &world.deployment;
     for edge in deployment.edges() {
         samples.looks += 1;
-        let tenant = edge.place().tenant;
-        let (hub, said) = (deployment.dump_hub(tenant).await, edge.status().await);
-        let own = edge.dump().await;
-        let still = (deployment.dump_hub(tenant).await, edge.status().await);
+        let (name, tenant) = (edge.place().edge, edge.place().tenant);
         let says_so = |status: &serde_json::Value| status["in_sync"] == true && status["pending"] == 0;
-        // What moved while it was looked at proves nothing.
-        if says_so(&said) && says_so(&still.1) && still.0 == hub {
-            samples.in_sync += 1;
+        samples.in_sync += eventually(&format!("{name} holds what it says that it holds"), async || {
+            let (hub, said) = (deployment.dump_hub(tenant).await, edge.status().await);
+            let own = edge.dump().await;
             let differences = dumps::differences(&hub, &own);
-            if !differences.is_empty() {
-                let name = edge.place().edge;
-                samples.problems.push(format!("{name} says {said} and differs:\n  {}", differences.join("\n  ")));
+            if !says_so(&said) || !says_so(&edge.status().await) {
+                return Ok(0);
             }
-        }
+            if differences.is_empty() { Ok(1) } else { Err(format!("{said}\n  {}", differences.join("\n  "))) }
+        })
+        .await;
         let sound = edge.sqlite("pragma integrity_check; pragma foreign_key_check;").await;
         if sound != "ok" {
             samples.problems.push(format!("{}: {sound}", edge.place().edge));

@@ -217,9 +217,12 @@ const TOO_LARGE: &str = "HTTP/1.1 413 Content Too Large\r\ncontent-type: text/ht
 /// is lost that only this box held.
 async fn restore(world: &World, edge: &Edge) {
     let kept = world.deployment.directory().join(format!("kept-{}", edge.place().edge));
+    let paused = world.memory.pause().await;
     edge.stop();
+    // Nobody has the file open: what is copied is of one moment.
     copy(edge.data(), &kept);
     edge.start().await;
+    drop(paused);
     world.work(6).await;
     let paused = world.memory.pause().await;
     world.until_nothing_waits(edge).await;
