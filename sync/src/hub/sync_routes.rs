@@ -186,6 +186,9 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         if !more_to_wait || hub.is_stopping() {
             return hub.answer_page(&edge, &key, page).await;
         }
+        if pull.cursor.is_some() && digest::is_asked(&**hub.pool.get().await?, edge.id).await? {
+            return Err(Error::Fence);
+        }
         tokio::select! {
             _ = woken.changed() => {}
             () = tokio::time::sleep_until(until.into()) => {}

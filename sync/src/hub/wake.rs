@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use super::error::{Error, causes};
 use crate::pg::cursor::Snapshot;
-use crate::pg::feed;
+use crate::pg::{digest, feed};
 
 /// How often the database is asked while somebody waits, in milliseconds.
 const POLL_MS: u64 = 50;
 /// How often while it does not answer, in milliseconds.
 const AWAY_MS: u64 = 500;
+/// Every how many times it is also asked whom somebody wants compared.
+const ASK_EVERY: u64 = 20;
 
 /// Who waits for which tenant.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +53,14 @@ impl Wake {
 
     /// Asks the database for ever, as often as somebody waits.
     pub(super) async fn poll(self, pool: Pool) {
-        let mut since = None;
+        let (mut since, mut count) = (None, 0_u64);
         loop {
             if !self.is_watched() {
                 self.0.waiting.notified().await;
                 continue;
             }
-            let pause_ms = match look(&pool, since.as_ref()).await {
+            count = count.wrapping_add(1);
+            let pause_ms = match look(&pool, since.as_ref(), count.is_multiple_of(ASK_EVERY)).await {
                 Ok((snapshot, tenants)) => {
                     // Between the last poll and this one anything may have been missed only before the first.
                     let first = since.replace(snapshot).is_none();
@@ -82,7 +85,11 @@ impl Wake {
     }
 }
 
-async fn look(pool: &Pool, since: Option<&Snapshot>) -> Result<(Snapshot, Vec<Uuid>), Error> {
+async fn look(pool: &Pool, since: Option<&Snapshot>, asks: bool) -> Result<(Snapshot, Vec<Uuid>), Error> {
     let client = pool.get().await?;
-    Ok(feed::changed_since(&**client, since).await?)
+    let (snapshot, mut tenants) = feed::changed_since(&**client, since).await?;
+    if asks {
+        tenants.extend(digest::asked_tenants(&**client).await?);
+    }
+    Ok((snapshot, tenants))
 }

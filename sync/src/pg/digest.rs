@@ -266,6 +266,13 @@ pub async fn is_asked(client: &impl GenericClient, edge: Uuid) -> Result<bool, S
     Ok(client.query_one(statement, &[&edge]).await?.get(0))
 }
 
+/// The tenants of the edges for whose comparison somebody waits.
+pub async fn asked_tenants(client: &impl GenericClient) -> Result<Vec<Uuid>, StoreError> {
+    let statement = "select distinct tenant_id from sync.edges
+      where verify_asked_at > greatest(verified_at, now() - interval '5 minutes') and status <> 'revoked'";
+    Ok(client.query(statement, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 /// Asks for a comparison; `None` when there is no such edge.
 pub async fn ask(client: &impl GenericClient, name: &str) -> Result<Option<Uuid>, StoreError> {
     let statement = "update sync.edges set verify_asked_at = clock_timestamp() where name = $1 returning id";
