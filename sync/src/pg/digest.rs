@@ -3,7 +3,7 @@
 //! Hashes are computed from the rows themselves, so a change that nobody captured shows. What is found uncaptured here is
 //! stamped as a write of the centre before it is sent. A request reads [`ROWS_MAX`] rows at most, whatever it asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 use uuid::Uuid;
@@ -111,7 +111,9 @@ pub async fn wanted(client: &Client, edge: &Edge, want: &[(String, Uuid)]) -> Re
     let mut lines = Vec::new();
     let mut bytes = 0;
     for table in catalog::TABLES {
-        let ids: Vec<Uuid> = want.iter().filter(|(name, _)| name == table.name).map(|(_, id)| *id).collect();
+        // Each once, however often it was asked for: the second answer would be that there is no such row.
+        let ids: BTreeSet<Uuid> = want.iter().filter(|(name, _)| name == table.name).map(|(_, id)| *id).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
         for ids in ids.chunks(100) {
             if bytes > PULL_BYTES_MAX {
                 return Ok(lines);
@@ -178,7 +180,9 @@ pub async fn mend(
     let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
     let mut mended = 0;
     for table in catalog::TABLES {
-        let ids: Vec<Uuid> = want.iter().filter(|(name, _)| name == table.name).map(|(_, id)| *id).collect();
+        // Each once, however often it was asked for: the second answer would be that there is no such row.
+        let ids: BTreeSet<Uuid> = want.iter().filter(|(name, _)| name == table.name).map(|(_, id)| *id).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
         if !ids.is_empty() {
             mended += mend_table(&tx, edge, table, &ids, unix_ms).await?;
         }

@@ -4,7 +4,7 @@
 //! The driver asks [`Comparison::question`], brings the answer to [`Comparison::handle_answer`], and has the rows that
 //! this returns settled by [`reconcile`]. The state here is what remains to be asked; nothing is stored before the end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -52,7 +52,8 @@ pub struct Comparison {
     /// Where it goes on to pull afterwards.
     cursor: Option<String>,
     ranges: VecDeque<Range>,
-    want: Vec<Name>,
+    /// Each once: a row may be in question for more than one reason.
+    want: BTreeSet<Name>,
     found: Verification,
 }
 
@@ -155,9 +156,9 @@ impl Comparison {
 
 /// The rows that were deleted here and wait, or whose death has been renamed. Ranges are of living rows, so where both sides
 /// have a death they are equal though the versions of it may not fit.
-fn deaths_in_question(connection: &Connection, terms: &Terms) -> Result<Vec<Name>, StoreError> {
+fn deaths_in_question(connection: &Connection, terms: &Terms) -> Result<BTreeSet<Name>, StoreError> {
     let renamed: Vec<ReplicaId> = terms.reconcile.renames.iter().map(|(.., to)| ReplicaId(*to)).collect();
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
         let tracked = match renamed.is_empty() {
             true => versions::load_all_pending(connection, table)?,
@@ -223,17 +224,17 @@ mod tests {
         connection.execute(insert, [id.to_string(), tenant.to_string()]).unwrap();
         let terms =
             Terms { reconcile: Reconcile { fence: Default::default(), renames: Vec::new() }, incarnation: Uuid::nil() };
-        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, []);
+        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, BTreeSet::new());
         connection.execute("update sync_rows set base = '{\"1\":1}'", []).unwrap();
         connection.execute("delete from tasks", []).unwrap();
         let mut comparison = Comparison::new(&mut connection, terms.clone()).unwrap();
         comparison.ranges.clear();
         assert_eq!(comparison.question().unwrap().want, [("tasks".to_owned(), id)]);
         connection.execute("update sync_rows set base = null, vv = '{\"9\":4}', gone = '{\"9\":4}'", []).unwrap();
-        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, []);
+        assert_eq!(Comparison::new(&mut connection, terms.clone()).unwrap().want, BTreeSet::new());
         let renames = vec![(1, 3, 9)];
         let rewound = Terms { reconcile: Reconcile { renames, ..terms.reconcile }, ..terms };
         let comparison = Comparison::new(&mut connection, rewound).unwrap();
-        assert_eq!(comparison.want, [("tasks".to_owned(), id)], "its deleter has another name now");
+        assert_eq!(comparison.want, [("tasks".to_owned(), id)].into(), "its deleter has another name now");
     }
 }
