@@ -54,7 +54,15 @@ pub enum BackupError {
         /// Why.
         source: io::Error,
     },
-    /// The backup is none, or not whole.
+    /// The file to restore from is no backup.
+    #[error("{} is no backup of an edge ({reason}); nothing was changed", path.display())]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+        /// How that was seen.
+        reason: &'static str,
+    },
+    /// The backup is not whole.
     #[error("cannot restore {}: {source}", path.display())]
     Unfit {
         /// The file.
@@ -145,8 +153,10 @@ pub fn restore(data: &DataDir, from: &Path) -> Result<Restored, BackupError> {
     remove_if_there(&partial).map_err(|source| file_error(&partial, source))?;
     let copy = Unfinished::reserve(&partial).map_err(|source| file_error(&partial, source))?;
     fs::copy(from, &partial).map_err(|source| BackupError::Unread { path: from.to_owned(), source })?;
-    let found = backup::unpack(&partial)
-        .map_err(|source| BackupError::Unfit { path: from.to_owned(), source: Box::new(source) })?;
+    let found = backup::unpack(&partial).map_err(|source| match source {
+        StoreError::Foreign { reason, .. } => BackupError::NoBackup { path: from.to_owned(), reason },
+        source => BackupError::Unfit { path: from.to_owned(), source: Box::new(source) },
+    })?;
     File::open(&partial).and_then(|file| file.sync_all()).map_err(|source| file_error(&partial, source))?;
     let name = match &found.credential {
         None => None,

@@ -160,6 +160,41 @@ async fn an_edge_newer_than_its_hub_waits_says_so_and_keeps_its_work() {
 }
 
 #[tokio::test]
+async fn an_edge_that_learns_a_column_gets_its_values_without_new_versions_and_keeps_what_waits() {
+    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let edge = world.edge(0);
+    let values: Vec<String> =
+        (1..40).map(|row| format!("('{}', '{ACME}', 'task {row}', 'told {row}')", id(row))).collect();
+    world.sql(&format!("insert into tasks (id, tenant_id, title, description) values {}", values.join(", "))).await;
+    world.assert_equal_dumps().await;
+    edge.stop();
+    let mirror = "select row_id, vv, dots, gone from sync_rows order by tbl, row_id";
+    let centre = "select row_id, vv, dots, gone from sync.row_versions order by table_id, row_id";
+    let before = (edge.sqlite(mirror).await, world.sql(centre).await);
+    // The edge that ran until now knew no descriptions.
+    let forget = "update sync_self set applying = 1; update tasks set description = null;
+        update sync_self set applying = 0, catalog_version = 0;";
+    edge.sqlite(forget).await;
+    edge.start().await;
+    world.assert_equal_dumps().await;
+    assert_eq!(edge.sqlite("select count(*) from tasks where description like 'told %'").await, "39");
+    assert_eq!((edge.sqlite(mirror).await, world.sql(centre).await), before);
+    // The same with an edit that was not sent yet.
+    edge.link().cut();
+    edge.sqlite(&format!("update tasks set title = 'waits' where id = '{}'", id(7))).await;
+    edge.stop();
+    edge.sqlite(forget).await;
+    edge.link().heal();
+    edge.start().await;
+    world.assert_equal_dumps().await;
+    let kept = format!("select title || ' ' || description from tasks where id = '{}'", id(7));
+    assert_eq!(
+        (edge.sqlite(&kept).await, world.sql(&kept).await),
+        ("waits told 7".to_owned(), "waits told 7".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn columns_that_an_older_edge_does_not_know_pass_it_by_and_stay_as_they_are() {
     let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);

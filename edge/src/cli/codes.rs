@@ -28,7 +28,11 @@ pub const CODES: &[ErrorCode] = &[
         "run `edge serve` or `edge enroll` first, or give another --data",
     ),
     failed("in_use", "another process has the data directory", "stop that one, or give another --data"),
-    failed("foreign_file", "edge.db was made by another program; it was not touched", "choose another data directory"),
+    failed(
+        "foreign_file",
+        "edge.db, or the file to restore from, was made by another program; it was not touched",
+        "choose another data directory, or another file",
+    ),
     failed("newer_file", "a later version has migrated edge.db", "start that version or a later one"),
     failed(
         "migration",
@@ -117,6 +121,7 @@ fn of_backup(error: &BackupError) -> &'static ErrorCode {
         BackupError::DataDir(_) => const { listed(CODES, "data_directory") },
         BackupError::File { .. } | BackupError::Unread { .. } => const { listed(CODES, "file") },
         BackupError::Credential(_) => const { listed(CODES, "credential") },
+        BackupError::NoBackup { .. } => const { listed(CODES, "foreign_file") },
         BackupError::Store { source, .. } | BackupError::Unfit { source, .. } => of_store(source),
     }
 }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::capture;
 use super::error::StoreError;
+use crate::catalog;
 
 mod embedded {
     refinery::embed_migrations!("../migrations/edge");
@@ -34,7 +35,17 @@ pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
         reinstall(&tx)?;
     }
     remember(&tx)?;
+    fill_in(&tx)?;
     tx.commit()?;
+    Ok(())
+}
+
+/// A mirror that was filled by a program which knew fewer columns lacks their values, under versions that are right. They come
+/// by a comparison, which is of contents too.
+fn fill_in(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    let note = "update sync_self set reconcile = max(reconcile, cursor is not null), catalog_version = ?1
+        where catalog_version < ?1";
+    tx.execute(note, [catalog::VERSION])?;
     Ok(())
 }
 
