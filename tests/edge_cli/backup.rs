@@ -64,7 +64,10 @@ fn a_restore_overwrites_nothing_and_takes_only_whole_backups() {
     let nowhere = path(&desk.scratch, "nowhere");
     let refused = |file: &str| on(&desk.scratch, &nowhere, &["restore", file]).failed();
     says(&refused("no.backup"), &["cannot read the backup no.backup", "[file]"]);
-    says(&refused(desk.file("credential.json").to_str().unwrap()), &["credential.json", "no backup of an edge", "not a SQLite file", "[foreign_file]"]);
+    says(
+        &refused(desk.file("credential.json").to_str().unwrap()),
+        &["credential.json", "no backup of an edge", "not a SQLite file", "[foreign_file]"],
+    );
     says(&refused(desk.file("edge.db").to_str().unwrap()), &["edge.db", "no backup of an edge"]);
     let mut bytes = fs::read(&file).unwrap();
     bytes[4096 * 4..4096 * 5].fill(0xA5);

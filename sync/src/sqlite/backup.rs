@@ -96,7 +96,10 @@ pub fn unpack(path: &Path) -> Result<Found, StoreError> {
     }
     let tx = connection.transaction()?;
     if !is_packed(&tx)? {
-        return Err(StoreError::Foreign { path: path.to_owned(), reason: "an edge's own file, not a copy that it made" });
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            reason: "an edge's own file, not a copy that it made",
+        });
     }
     let (made_at, credential) = luggage(&tx)?;
     let contents = contents(&tx)?;
