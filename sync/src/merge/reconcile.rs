@@ -7,7 +7,7 @@
 use super::conflict::Conflict;
 use super::ids::{ReplicaId, RowId, TableId};
 use super::resolve::{Quiet, merge};
-use super::value::Register;
+use super::value::{Register, Value};
 use super::vector::Vector;
 use super::version::{Dots, Row, Version};
 
@@ -112,13 +112,34 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
     }
     let base = Some(hub.version.vv.clone());
     let store = if !lost && known.version.vv.includes(&hub.version.vv) {
-        Store::Keep { base }
+        match filled_in(here, hub) {
+            Some(row) => Store::Join { row, base, conflicts: Vec::new() },
+            None => Store::Keep { base },
+        }
     } else {
         // What the lost writes had in their registers is the centre's again.
         let merged = merge(table, id, &known, hub, terms.quiet);
         Store::Join { row: merged.row, base, conflicts: merged.conflicts }
     };
     Settlement { store, offer }
+}
+
+/// The row with the centre's values where both have the same write, known to be the centre's, and not the same value: the
+/// edge did not know the column when it stored the row, or somebody changed it in the dark. `None` when there are none.
+fn filled_in(here: Here<'_>, hub: &Row) -> Option<Row> {
+    let base = here.base?;
+    let is_stale = |(register, value): &(&Register, &Value)| {
+        let (ours, theirs) = (here.row.version.dots.of(register), hub.version.dots.of(register));
+        let same = ours.zip(theirs).is_some_and(|(ours, theirs)| ours.same_write(&theirs) && base.covers(&ours));
+        same && here.row.values.get(*register) != Some(*value)
+    };
+    if !here.row.version.is_alive() || !hub.version.is_alive() {
+        return None;
+    }
+    let stale: Vec<(&Register, &Value)> = hub.values.iter().filter(is_stale).collect();
+    let mut row = here.row.clone();
+    row.values.extend(stale.iter().map(|(register, value)| ((*register).clone(), (*value).clone())));
+    (!stale.is_empty()).then_some(row)
 }
 
 /// Whether the row holds writes of others than `own` that the centre does not have.
@@ -239,6 +260,24 @@ mod tests {
         let again = settled(Some((&whole, None)), None, true);
         assert!(matches!(again.store, Store::Join { base: Some(base), .. } if base.is_empty()), "an insert again");
         assert!(!again.offer);
+    }
+
+    #[test]
+    fn what_the_centre_has_under_the_same_write_is_taken_beside_what_waits_and_what_waits_is_not_touched() {
+        let hub = row(&[(CENTRE, 80, 1, "", "told"), (OWN, 2, 3, "title", "theirs")]);
+        let mut here = row(&[(CENTRE, 80, 1, "", "told"), (OWN, 2, 3, "title", "ours"), (OWN, 3, 4, "status", "new")]);
+        here.values.remove("priority");
+        let base: Vector = [(CENTRE, 80)].into_iter().collect();
+        let Store::Join { row: joined, base: known, conflicts } =
+            settled(Some((&here, Some(base))), Some(&hub), false).store
+        else {
+            panic!("it is filled in");
+        };
+        assert_eq!((joined.version, known), (here.version, Some(hub.version.vv)));
+        let text = |register: &str| joined.values.get(register).cloned();
+        assert_eq!(text("priority"), Some(Value::text("told")), "the centre is known to have that write");
+        assert_eq!(text("title"), Some(Value::text("ours")), "it is not known to have this one");
+        assert_eq!((text("status"), conflicts), (Some(Value::text("new")), Vec::new()));
     }
 
     #[test]
