@@ -13,13 +13,9 @@ mod run;
 #[path = "black_box/trouble.rs"]
 mod trouble;
 
-/// Whether the long form was asked for.
-fn campaign() -> bool {
-    std::env::var_os("WAYSTATION_CAMPAIGN").is_some()
-}
+use tests::campaign::seed;
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_whatever_happens() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
-    run::run(seed).await;
+    run::run(seed(20_261_124)).await;
 }

@@ -19,11 +19,6 @@ mod power_loss;
 /// Acme's id in the sample data.
 const ACME: &str = "5eed0000-0000-4000-8000-000100000001";
 
-/// Whether the long form was asked for.
-fn campaign() -> bool {
-    std::env::var_os("WAYSTATION_CAMPAIGN").is_some()
-}
-
 /// An id of a test's own row, in the form of a random one.
 fn id(number: u32) -> String {
     format!("7e570000-0000-4000-8000-{number:012}")

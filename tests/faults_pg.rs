@@ -20,8 +20,3 @@ mod restores;
 mod statements;
 
 use tests::writers::{ACME, id};
-
-/// Whether the long form was asked for.
-fn campaign() -> bool {
-    std::env::var_os("WAYSTATION_CAMPAIGN").is_some()
-}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use tests::campaign::campaign;
 use tests::deployment::{Deployment, Edge, HEADQUARTERS, OFFICE, Place, WAREHOUSE};
 use tests::dots::Dots;
 use tests::fake_clock::FakeClock;
@@ -13,7 +14,6 @@ use tests::wait::{Stopwatch, eventually};
 use tests::writers::{ACME, Memory, SHARED, by_api, by_file, by_sql, id};
 use tokio::task::JoinHandle;
 
-use crate::campaign;
 use crate::checks::{self, Samples};
 use crate::trouble::Kind;
 

@@ -239,7 +239,7 @@ async fn a_disk_that_fails_during_an_exchange_loses_nothing_and_the_exchange_goe
     edge.stop();
     edge.surround(disk.surroundings(edge.data()));
     edge.start().await;
-    let rounds = if crate::campaign() { 60_u32 } else { 12 };
+    let rounds = if tests::campaign::campaign() { 60_u32 } else { 12 };
     for number in 1..=rounds {
         edge.link().cut();
         create(&api, &format!("exchange {number}")).await.expect(201);

@@ -1,11 +1,12 @@
 //! Boxes that may open few files and have little memory.
 
 use serde_json::json;
+use tests::campaign::campaign;
 use tests::deployment::{Deployment, HEADQUARTERS, Surroundings};
 use tests::wait::{Stopwatch, eventually, within};
 use tokio::net::TcpStream;
 
-use crate::{ACME, campaign, id, insert_task};
+use crate::{ACME, id, insert_task};
 
 /// More than the process may have files.
 const CLIENTS: usize = 200;

@@ -6,8 +6,8 @@ use tests::wait::eventually;
 
 use crate::restores::{COPY, copy, delete, insert, is_integral, replica, retitle, titles};
 
-/// Two copies of one box that are told apart, and one other box.
-async fn two_copies() -> (Deployment, Edge) {
+/// A box that is stopped, and its copy, neither of which runs; and one other box.
+async fn copied() -> (Deployment, Edge) {
     let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
     let edge = world.edge(0);
     edge.api().await;
@@ -17,6 +17,13 @@ async fn two_copies() -> (Deployment, Edge) {
     let twin = world.new_edge(COPY);
     copy(edge.data(), twin.data());
     on_a_link_of_its_own(&twin);
+    (world, twin)
+}
+
+/// Two copies of one box that are told apart, and one other box.
+async fn two_copies() -> (Deployment, Edge) {
+    let (world, twin) = copied().await;
+    let edge = world.edge(0);
     for one in [edge, &twin] {
         one.start().await;
     }
@@ -127,15 +134,8 @@ async fn a_copy_that_is_no_longer_waited_for_is_compared_first_and_brings_nothin
 
 #[tokio::test]
 async fn a_copy_that_first_appears_when_the_dead_are_forgotten_brings_nothing_back() {
-    let world = Deployment::start(&[HEADQUARTERS, WAREHOUSE]).await;
+    let (world, twin) = copied().await;
     let edge = world.edge(0);
-    edge.api().await;
-    edge.sqlite(&(1..=3).map(|number| insert(number, "old")).collect::<String>()).await;
-    world.assert_equal_dumps().await;
-    edge.stop();
-    let twin = world.new_edge(COPY);
-    copy(edge.data(), twin.data());
-    on_a_link_of_its_own(&twin);
     edge.start().await;
     edge.sqlite(&(delete(1) + &delete(2))).await;
     world.assert_equal_dumps().await;

@@ -206,7 +206,7 @@ async fn a_link_that_swallows_everything_delays_nobody_at_the_site_and_heals() {
 async fn a_link_that_comes_and_goes_ends_in_equal_dumps_without_a_storm_of_requests() {
     let world = world_with_tasks().await;
     let edge = world.edge(0);
-    let rounds = if crate::campaign() { 400 } else { 20 };
+    let rounds = if tests::campaign::campaign() { 400 } else { 20 };
     for round in 0..rounds {
         edge.link().cut();
         edge.sqlite(&format!("update tasks set title = 'flap {round}' where id = '{}'", id(round % ROWS))).await;

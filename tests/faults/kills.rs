@@ -2,11 +2,12 @@
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tests::campaign::{campaign, seed};
 use tests::deployment::{Deployment, HEADQUARTERS, WAREHOUSE};
 use tests::fates::judge;
 use tests::wait::Stopwatch;
 
-use crate::{ACME, campaign, id};
+use crate::{ACME, id};
 use tests::writers::{Memory, SHARED, by_api, by_file, by_sql, found};
 
 /// Who is killed.
@@ -19,10 +20,6 @@ enum Victim {
 
 fn kills() -> u32 {
     if campaign() { 500 } else { 20 }
-}
-
-fn seed() -> u64 {
-    std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260)
 }
 
 async fn kill_and_start_again(world: &Deployment, victim: Victim) {
@@ -44,7 +41,7 @@ async fn kill_and_start_again(world: &Deployment, victim: Victim) {
 }
 
 async fn check(victim: Victim) {
-    let seed = seed();
+    let seed = seed(20_260);
     println!("SEED={seed}");
     let mut random = SmallRng::seed_from_u64(seed);
     let world = Deployment::start_durable(&[HEADQUARTERS, WAREHOUSE]).await;

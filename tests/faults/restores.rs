@@ -310,7 +310,7 @@ const COMPARISON_BYTES_MAX: u64 = 256 * 1024;
 
 #[tokio::test]
 async fn a_comparison_names_and_repairs_what_differs_and_costs_in_proportion_to_it() {
-    let rows = if crate::campaign() { 1_000_000 } else { 30_000 };
+    let rows = if tests::campaign::campaign() { 1_000_000 } else { 30_000 };
     let world = Deployment::start(&[HEADQUARTERS]).await;
     let edge = world.edge(0);
     edge.api().await;

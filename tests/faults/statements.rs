@@ -1,11 +1,12 @@
 //! The hub's connection to its database breaks at the first call of an exchange, at the second, and so on.
 
 use serde_json::json;
+use tests::campaign::campaign;
 use tests::deployment::{Deployment, HEADQUARTERS};
 use tests::postgres_proxy::{Call, Moment, PostgresProxy};
 use tests::wait::eventually;
 
-use crate::{ACME, campaign, id};
+use crate::{ACME, id};
 
 /// More calls than any exchange makes.
 const CALLS_MAX: u32 = 300;

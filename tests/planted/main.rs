@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bugs::{BUGS, Bug, Ring};
+use tests::campaign::campaign;
 use tests::wait::Stopwatch;
 
 mod bugs;
@@ -89,7 +90,7 @@ impl Copied {
 
 #[test]
 fn every_planted_bug_is_found_by_its_ring() {
-    if std::env::var_os("WAYSTATION_CAMPAIGN").is_none() {
+    if !campaign() {
         println!("NOT RUN: each bug is a build of its own; ./tests/run --campaign");
         return;
     }

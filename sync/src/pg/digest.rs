@@ -253,28 +253,34 @@ pub async fn verified(client: &impl GenericClient, edge: Uuid, verification: &st
     Ok(())
 }
 
+/// Whether somebody waits for a comparison, of a row of `sync.edges`.
+const ASKED: &str = "coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)";
+
 /// Whether a comparison with the edge is due: somebody waits for one, or the last one is a day old. Edges have their turns
 /// spread over a few hours.
 pub async fn is_due(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
-    let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
+    let statement = format!(
+        "select {ASKED}
         or coalesce(verified_at, enrolled_at) + interval '1 day' + (hashtext(id::text) & 16383) * interval '1 second'
           < now()
-      from sync.edges where id = $1";
-    Ok(client.query_one(statement, &[&edge]).await?.get(0))
+      from sync.edges where id = $1"
+    );
+    Ok(client.query_one(&statement, &[&edge]).await?.get(0))
 }
 
 /// Whether somebody waits for a comparison with the edge.
 pub async fn is_asked(client: &impl GenericClient, edge: Uuid) -> Result<bool, StoreError> {
-    let statement = "select coalesce(verify_asked_at > coalesce(verified_at, '-infinity'), false)
-      from sync.edges where id = $1";
-    Ok(client.query_one(statement, &[&edge]).await?.get(0))
+    let statement = format!("select {ASKED} from sync.edges where id = $1");
+    Ok(client.query_one(&statement, &[&edge]).await?.get(0))
 }
 
-/// The tenants of the edges for whose comparison somebody waits.
+/// The tenants of the edges for whose comparison somebody has begun to wait in the last five minutes.
 pub async fn asked_tenants(client: &impl GenericClient) -> Result<Vec<Uuid>, StoreError> {
-    let statement = "select distinct tenant_id from sync.edges
-      where verify_asked_at > greatest(verified_at, now() - interval '5 minutes') and status <> 'revoked'";
-    Ok(client.query(statement, &[]).await?.iter().map(|row| row.get(0)).collect())
+    let statement = format!(
+        "select distinct tenant_id from sync.edges
+      where {ASKED} and verify_asked_at > now() - interval '5 minutes' and status <> 'revoked'"
+    );
+    Ok(client.query(&statement, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Asks for a comparison; `None` when there is no such edge.

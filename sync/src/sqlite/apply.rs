@@ -317,8 +317,8 @@ fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payloa
 mod tests {
     use super::*;
     use crate::merge::ids::ReplicaId;
-    use crate::sqlite;
-    use crate::wire::message::{Enrolled, Fence, Page, PullEnd};
+    use crate::sqlite::fixture::{TASK, edge_with_a_task};
+    use crate::wire::message::{Page, PullEnd};
     use crate::wire::version::{DotsText, VectorText};
     use uuid::Uuid;
 
@@ -326,26 +326,19 @@ mod tests {
 
     /// An edge that has written one task, which waits.
     fn edge() -> (Connection, Tracked) {
-        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
-        let tenant = Uuid::from_u128(1);
-        let identity = Enrolled {
-            edge: Uuid::from_u128(2),
-            name: "hq-1".to_owned(),
-            replica: OWN.0,
-            credential: String::new(),
-            tenant,
-            site: Uuid::from_u128(3),
-            fence: Fence::default(),
-            former: Vec::new(),
-        };
-        let tx = connection.transaction().unwrap();
-        self_state::enrolled(&tx, &identity, "http://hub").unwrap();
-        tx.commit().unwrap();
-        connection.pragma_update(None, "foreign_keys", false).unwrap();
-        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, 'ours')";
-        connection.execute(insert, [Uuid::from_u128(4).to_string(), tenant.to_string()]).unwrap();
-        let tracked = versions::load(&connection, tasks(), RowId(Uuid::from_u128(4))).unwrap().unwrap();
+        let connection = edge_with_a_task(OWN, "ours");
+        let tracked = versions::load(&connection, tasks(), TASK).unwrap().unwrap();
         (connection, tracked)
+    }
+
+    fn page_of(row: PullRow) -> PulledPage {
+        PulledPage {
+            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
+            rows: vec![row],
+            evicted: Vec::new(),
+            conflicts: Vec::new(),
+            end: PullEnd { lines: 1, cursor: "c".to_owned(), complete: true },
+        }
     }
 
     fn tasks() -> &'static Table {
@@ -356,7 +349,7 @@ mod tests {
         let (mut connection, tracked) = edge();
         let mut version = tracked.version;
         change(&mut version);
-        let values = rows::load(&connection, tasks(), RowId(Uuid::from_u128(4))).unwrap().unwrap();
+        let values = rows::load(&connection, tasks(), TASK).unwrap().unwrap();
         let row = PullRow {
             table: "tasks".to_owned(),
             id: Uuid::from_u128(id),
@@ -365,14 +358,7 @@ mod tests {
             dots: DotsText(version.dots),
             values: convert::fields(tasks(), &values),
         };
-        let page = PulledPage {
-            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
-            rows: vec![row],
-            evicted: Vec::new(),
-            conflicts: Vec::new(),
-            end: PullEnd { lines: 1, cursor: "c".to_owned(), complete: true },
-        };
-        let applied = super::page(&mut connection, &page, 0).unwrap();
+        let applied = page(&mut connection, &page_of(row), 0).unwrap();
         assert_eq!(applied.forked, self_state::load(&connection).unwrap().cursor.is_none(), "all or nothing is stored");
         applied.forked
     }
@@ -380,7 +366,7 @@ mod tests {
     #[test]
     fn a_conflict_that_waited_for_its_row_is_worth_another_push_when_the_row_waits_no_more() {
         let (mut connection, tracked) = edge();
-        let id = RowId(Uuid::from_u128(4));
+        let id = TASK;
         let dot = tracked.version.dots.default.unwrap();
         let party = |seq| crate::merge::conflict::Party { dot: Dot { seq, ..dot }, value: None };
         let conflict = crate::merge::conflict::Conflict {
@@ -404,14 +390,7 @@ mod tests {
             dots: DotsText(tracked.version.dots),
             values: convert::fields(tasks(), &values),
         };
-        let page = PulledPage {
-            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
-            rows: vec![row],
-            evicted: Vec::new(),
-            conflicts: Vec::new(),
-            end: PullEnd { lines: 1, cursor: "c".to_owned(), complete: true },
-        };
-        assert_eq!(super::page(&mut connection, &page, 0).unwrap().found, 1);
+        assert_eq!(page(&mut connection, &page_of(row), 0).unwrap().found, 1);
     }
 
     #[test]

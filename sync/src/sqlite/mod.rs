@@ -23,6 +23,8 @@ pub mod directory;
 pub mod dump;
 pub mod error;
 mod evictions;
+#[cfg(test)]
+mod fixture;
 pub mod health;
 pub mod history;
 mod hub_rows;

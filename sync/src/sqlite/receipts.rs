@@ -224,31 +224,14 @@ fn tracked(tx: &Transaction<'_>, sent: &PushRow) -> Result<Option<(&'static Tabl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite;
-    use crate::wire::message::{Enrolled, Fence, Pushed};
+    use crate::sqlite::fixture::edge_with_a_task;
+    use crate::wire::message::{Fence, Pushed};
     use crate::wire::version::VectorText;
     use uuid::Uuid;
 
     /// An edge with one task, sent and not answered.
     fn one_task_in_flight() -> (Connection, InFlight) {
-        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
-        let tenant = Uuid::from_u128(1);
-        let identity = Enrolled {
-            edge: Uuid::from_u128(2),
-            name: "hq-1".to_owned(),
-            replica: 7,
-            credential: String::new(),
-            tenant,
-            site: Uuid::from_u128(3),
-            fence: Fence::default(),
-            former: Vec::new(),
-        };
-        let tx = connection.transaction().unwrap();
-        self_state::enrolled(&tx, &identity, "http://hub").unwrap();
-        tx.commit().unwrap();
-        connection.pragma_update(None, "foreign_keys", false).unwrap();
-        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, 'one')";
-        connection.execute(insert, [Uuid::from_u128(4).to_string(), tenant.to_string()]).unwrap();
+        let mut connection = edge_with_a_task(ReplicaId(7), "one");
         let in_flight = outbox::prepare(&mut connection, Uuid::from_u128(5), 0).unwrap().unwrap();
         (connection, in_flight)
     }
