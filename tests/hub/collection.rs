@@ -181,3 +181,21 @@ async fn what_holds_up_rows_and_what_waits_for_somebody_is_found() {
     assert_eq!(attention::undecided(&centre.sql).await.unwrap(), attention::Undecided::default());
     drop(left);
 }
+
+#[tokio::test]
+async fn a_row_made_anew_beside_a_delete_that_met_a_forgotten_row_keeps_its_values_and_the_delete_is_a_conflict() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    centre.execute(&format!("delete from tasks where id = '{0}'", id(100))).await;
+    centre.execute(&format!("delete from sync.row_versions where row_id = '{0}'", id(100))).await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    // Its stamp is older than the one under which the centre noted the delete.
+    right.task(id(100), "made anew");
+    assert_eq!(right.push().await[&id(100)], "merged");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.field("tasks", id(100), "title"), "\"made anew\"");
+    let conflicts = centre.value("select string_agg(kind || ' ' || register, ', ') from sync.conflicts").await;
+    assert_eq!(conflicts, "edit_delete -");
+}

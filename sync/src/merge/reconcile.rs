@@ -93,6 +93,12 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
         // It was deleted so long ago that the centre has forgotten even that.
         return settled(Store::Remove);
     }
+    let is_own_delete = here.row.version.dots.deleted.is_some_and(|dot| terms.own.contains(&dot.replica));
+    if !here.row.version.is_alive() && is_own_delete {
+        // Another edge may hold the row still, or make it anew: the centre has to know that it was deleted.
+        let others = here.row.version.vv.iter().filter(|(replica, _)| !terms.own.contains(replica)).collect();
+        return settled(Store::Keep { base: Some(others) });
+    }
     let mut registers = here.row.values.keys();
     let is_own =
         |register: &Register| here.row.version.dots.of(register).is_some_and(|dot| terms.own.contains(&dot.replica));
@@ -317,6 +323,17 @@ mod tests {
         let own = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", "")]);
         let kept = settled(Some((&own, None)), Some(&hub), true);
         assert_eq!(kept, Settlement { store: Store::Keep { base: Some(hub.version.vv) }, offer: false });
+    }
+
+    #[test]
+    fn an_own_delete_of_a_row_that_the_centre_lost_is_sent_and_the_delete_of_another_is_not() {
+        let here = row(&[(LOST, 150, 1, "", "a"), (OWN, 2, 2, "", "")]);
+        let others: Vector = [(LOST, 150)].into_iter().collect();
+        let sent = Settlement { store: Store::Keep { base: Some(others) }, offer: false };
+        assert_eq!(settled(Some((&here, None)), None, true), sent);
+        let here = row(&[(OWN, 2, 1, "", "a"), (LOST, 150, 2, "", "")]);
+        let gone = Settlement { store: Store::Remove, offer: false };
+        assert_eq!(settled(Some((&here, None)), None, true), gone, "whoever deleted it says so");
     }
 
     #[test]

@@ -234,7 +234,6 @@ async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate)
     let known = candidate.known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
     let dot = centre_dot(tx, work.desk(), pushed.hlc().max(known.hlc())).await?;
     let mut version = Version { vv: seen.join(&known.vv), ..Version::default() };
-    version.dots.default = Some(dot);
     version.delete(dot);
     Ok(Row { version, values: Values::new() })
 }

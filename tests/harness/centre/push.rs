@@ -387,7 +387,6 @@ impl Database {
         let dot = self.stamp(if pushed.hlc() > known.hlc() { pushed } else { &known }, work.now_ms);
         let vv: Vector = pushed.vv.iter().filter(|(replica, _)| self.replicas.contains_key(&replica.0)).collect();
         let mut version = Version { vv: vv.join(&known.vv), ..Version::default() };
-        version.dots.default = Some(dot);
         version.delete(dot);
         if let Some(seen) = work.seen.get(&name_of(one.key)) {
             self.knowledge.learn(name_of(one.key), seen);
