@@ -17,9 +17,9 @@ mod site;
 
 use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
-use sync::merge::rename::reissue;
+use sync::merge::clock::Dot;
 use sync::wire::message::{Audit, Enroll, NDJSON, Pull, Report, Verdict};
-use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
+use sync::wire::recovery::AcceptedRow;
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -160,6 +160,17 @@ async fn a_copy_of_an_edge_is_refused_by_its_fence() {
     assert_eq!(centre.value("select count(*) from tasks").await, "1");
 }
 
+/// A question about one write of a task.
+fn asked_about(id: Uuid, dot: &Dot, hlc: u64) -> AcceptedRow {
+    let dots = vec![(dot.replica.0, dot.seq, hlc)];
+    AcceptedRow { table: "tasks".to_owned(), id, dots, contents: Vec::new(), now: Vec::new() }
+}
+
+/// The last write of a task that is new.
+fn written(site: &Site, id: Uuid) -> Dot {
+    site.rows[&(8, id)].row.version.dots.default.unwrap()
+}
+
 #[tokio::test]
 async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
     let (_centre, mut left, _right) = pair().await;
@@ -167,34 +178,16 @@ async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
     left.task(id(100), "one");
     left.push().await;
     copy.task(id(101), "two");
-    let dot = copy.rows[&(8, id(101))].row.version.dots.default.unwrap();
-    let row = |id, hlc: u64| AcceptedRow {
-        table: "tasks".to_owned(),
-        id,
-        dots: vec![(dot.replica.0, dot.seq, hlc)],
-        contents: Vec::new(),
-    };
-    let theirs = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
-    let asked =
-        Accepted { rows: vec![row(id(101), dot.hlc.0), row(id(100), theirs.hlc.0), row(id(100), theirs.hlc.0 + 1)] };
-    let answer = copy.post("accepted", stream::write_one(&asked).unwrap()).await;
-    let answer: Accepted = stream::read_one(&answer.body).unwrap();
-    let counts: Vec<usize> = answer.rows.iter().map(|row| row.dots.len()).collect();
+    let (mine, theirs) = (written(&copy, id(101)), written(&left, id(100)));
+    let asked = [
+        asked_about(id(101), &mine, mine.hlc.0),
+        asked_about(id(100), &theirs, theirs.hlc.0),
+        asked_about(id(100), &theirs, theirs.hlc.0 + 1),
+    ];
+    let counts: Vec<usize> = copy.accepted(&asked).await.iter().map(|row| row.dots.len()).collect();
     assert_eq!(counts, [0, 1, 0], "the same number is another write when its stamp is another");
-    let asked = stream::write_one(&Reidentify { replica: copy.me.replica }).unwrap();
-    let given: Reidentified = stream::read_one(&copy.post("reidentify", asked).await.body).unwrap();
+    let given = copy.reidentify().await;
     assert!(given.former.contains(&left.me.replica) && given.replica != left.me.replica);
-    let former = copy.replica();
-    (copy.me.replica, copy.fence) = (given.replica, given.fence);
-    let new = copy.replica();
-    let mut local = copy.rows[&(8, id(101))].clone();
-    copy.seq = 0;
-    let base = local.base.clone().unwrap();
-    reissue(&mut local.row.version, &base, &[former], new, || {
-        copy.seq += 1;
-        copy.seq
-    });
-    copy.rows.insert((8, id(101)), local);
     assert_eq!(copy.push().await[&id(101)], "accepted");
     left.task(id(102), "three");
     assert_eq!(left.push().await[&id(102)], "accepted");
@@ -204,23 +197,41 @@ async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_write_that_was_sent_under_a_new_name_is_known_by_its_former_names_too() {
+    let (_centre, mut left, _right) = pair().await;
+    left.task(id(100), "one");
+    let first = written(&left, id(100));
+    left.reidentify().await;
+    let second = written(&left, id(100));
+    left.reidentify().await;
+    let third = written(&left, id(100));
+    // What the edge remembers of the first move follows the second.
+    for name in left.formerly.get_mut(&id(100)).unwrap() {
+        name.now_seq = third.seq;
+    }
+    assert_eq!(left.push().await[&id(100)], "accepted");
+    let questions = [first, second, third].map(|dot| asked_about(id(100), &dot, dot.hlc.0));
+    let other_row = asked_about(id(101), &first, first.hlc.0);
+    let answers = left.accepted(&[&questions[..], &[other_row]].concat()).await;
+    let names: Vec<_> = answers.iter().map(|row| row.taken().map(|(_, now)| now).collect::<Vec<_>>()).collect();
+    let now = vec![(third.replica.0, third.seq)];
+    assert_eq!(names, [now.clone(), now.clone(), now, Vec::new()]);
+}
+
+#[tokio::test]
 async fn a_write_with_the_name_and_stamp_of_an_accepted_one_is_another_when_it_says_something_else() {
     let (_centre, mut left, _right) = pair().await;
     left.task(id(100), "one");
     left.push().await;
     let mine = left.rows[&(8, id(100))].row.clone();
-    let dot = mine.version.dots.default.unwrap();
+    let dot = written(&left, id(100));
     let mut other = mine.clone();
     other.values.insert("title".to_owned(), sync::merge::value::Value::text("another"));
     let row = |row: &sync::merge::version::Row| AcceptedRow {
-        table: "tasks".to_owned(),
-        id: id(100),
-        dots: vec![(dot.replica.0, dot.seq, dot.hlc.0)],
         contents: vec![sync::wire::digest::contents(row, &dot)],
+        ..asked_about(id(100), &dot, dot.hlc.0)
     };
-    let asked = stream::write_one(&Accepted { rows: vec![row(&mine), row(&other)] }).unwrap();
-    let answer: Accepted = stream::read_one(&left.post("accepted", asked).await.body).unwrap();
-    let counts: Vec<usize> = answer.rows.iter().map(|row| row.dots.len()).collect();
+    let counts: Vec<usize> = left.accepted(&[row(&mine), row(&other)]).await.iter().map(|row| row.dots.len()).collect();
     assert_eq!(counts, [1, 0]);
 }
 
@@ -229,13 +240,10 @@ async fn an_accepted_write_is_known_by_its_stamp_after_it_was_overwritten() {
     let (centre, mut left, _right) = pair().await;
     left.task(id(100), "one");
     left.push().await;
-    let dot = left.rows[&(8, id(100))].row.version.dots.default.unwrap();
+    let dot = written(&left, id(100));
     centre.execute("delete from tasks; update sync.row_versions set dots = jsonb_build_object('-', dots -> '-')").await;
-    let name = (dot.replica.0, dot.seq, dot.hlc.0);
-    let rows = vec![AcceptedRow { table: "tasks".to_owned(), id: id(100), dots: vec![name], contents: Vec::new() }];
-    let asked = stream::write_one(&Accepted { rows: rows.clone() }).unwrap();
-    let answer: Accepted = stream::read_one(&left.post("accepted", asked).await.body).unwrap();
-    assert_eq!(answer.rows, rows);
+    let rows = [asked_about(id(100), &dot, dot.hlc.0)];
+    assert_eq!(left.accepted(&rows).await, rows);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl Exchange {
         let mut taken = reidentify::Taken::new();
         for rows in waiting.chunks(PUSH_ROWS_MAX) {
             let answer = self.hub.accepted(&Accepted { rows: rows.to_vec() }).await?;
-            taken.extend(answer.rows.into_iter().flat_map(|row| row.dots.into_iter().map(move |name| (row.id, name))));
+            taken.extend(reidentify::taken(&answer.rows));
         }
         let given = self.hub.reidentify(&Reidentify { replica }).await?;
         let work = move |connection: &mut Connection| reidentify::adopt(connection, &given, &taken);

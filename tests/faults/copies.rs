@@ -1,7 +1,7 @@
 //! Two copies of one box, and dead rows: the slower copy neither misses a delete nor brings a row back, whatever the other has
 //! seen.
 
-use tests::deployment::{Deployment, Edge, HEADQUARTERS, Surroundings, WAREHOUSE};
+use tests::deployment::{Deployment, Edge, HEADQUARTERS, Place, Surroundings, WAREHOUSE};
 use tests::wait::eventually;
 
 use crate::restores::{COPY, copy, delete, insert, is_integral, replica, retitle, titles};
@@ -151,5 +151,29 @@ async fn a_copy_that_first_appears_when_the_dead_are_forgotten_brings_nothing_ba
     world.assert_equal_dumps_of(vec![edge, &twin, world.edge(1)]).await;
     assert_eq!(titles(&world, 1..=6).await, ["-", "-", "old", "-", "-", "made far away"]);
     assert_ne!(replica(edge).await, replica(&twin).await);
+    is_integral(&world).await;
+}
+
+#[tokio::test]
+async fn what_one_copy_sent_under_a_new_name_is_not_sent_once_more_by_the_next() {
+    let (world, twin) = copied().await;
+    let edge = world.edge(0);
+    edge.start().await;
+    edge.sqlite(&insert(4, "went on")).await;
+    world.assert_equal_dumps().await;
+    edge.stop();
+    twin.sqlite(&retitle(1, "written on the copy")).await;
+    let third = world.new_edge(Place { edge: "hq-1-third", ..COPY });
+    copy(twin.data(), third.data());
+    on_a_link_of_its_own(&third);
+    twin.start().await;
+    world.assert_equal_dumps_of(vec![&twin, world.edge(1)]).await;
+    world.edge(1).sqlite(&retitle(1, "written by who had read that")).await;
+    world.assert_equal_dumps_of(vec![&twin, world.edge(1)]).await;
+    third.start().await;
+    world.assert_equal_dumps_of(vec![&twin, &third, world.edge(1)]).await;
+    assert_ne!(replica(&twin).await, replica(&third).await);
+    assert_eq!(titles(&world, 1..=1).await, ["written by who had read that"]);
+    assert_eq!(world.sql("select count(*) from sync.conflicts").await, "0", "it was overwritten by who knew it");
     is_integral(&world).await;
 }

@@ -114,7 +114,8 @@ pub struct Database {
     replicas: BTreeMap<u32, Option<usize>>,
     edges: BTreeMap<usize, Edge>,
     fences: BTreeMap<u32, Fence>,
-    accepted: BTreeSet<(RowId, u32, u64, u64)>,
+    /// Each with the name under which it was sent.
+    accepted: BTreeMap<(RowId, u32, u64, u64), (u32, u64)>,
     refused: BTreeSet<(usize, RowKey)>,
 }
 
@@ -158,7 +159,7 @@ impl Default for Centre {
             replicas: BTreeMap::from([(CENTRE, None)]),
             edges: BTreeMap::new(),
             fences: BTreeMap::new(),
-            accepted: BTreeSet::new(),
+            accepted: BTreeMap::new(),
             refused: BTreeSet::new(),
         };
         Self { database, forgotten: BTreeSet::new(), met: Vec::new(), server, writers: BTreeMap::new() }

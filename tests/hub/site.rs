@@ -10,11 +10,13 @@ use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::Conflict;
 use sync::merge::ids::{ReplicaId, RowId};
 use sync::merge::plan::{Clamp, PullPlan, plan_pull, restamp, unacknowledged};
+use sync::merge::rename::{reissue, unanswered};
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
 use sync::pg::{edges, quarantine, schema};
 use sync::wire::message::*;
+use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
 use sync::wire::{conflict, convert};
@@ -213,6 +215,8 @@ pub(crate) struct Site {
     pub(crate) rows: BTreeMap<(u8, Uuid), Local>,
     pub(crate) conflicts: BTreeMap<Uuid, Conflict>,
     pub(crate) audits: Vec<Audit>,
+    /// What rows that wait were called under former ids.
+    pub(crate) formerly: BTreeMap<Uuid, Vec<FormerName>>,
 }
 
 impl Site {
@@ -231,6 +235,7 @@ impl Site {
             rows: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             audits: Vec::new(),
+            formerly: BTreeMap::new(),
         }
     }
 
@@ -268,6 +273,38 @@ impl Site {
         self.rows.insert((table, id), local);
     }
 
+    /// Takes a new id, and moves everything that waits to it.
+    pub(crate) async fn reidentify(&mut self) -> Reidentified {
+        let asked = stream::write_one(&Reidentify { replica: self.me.replica }).unwrap();
+        let given: Reidentified = stream::read_one(&self.post("reidentify", asked).await.body).unwrap();
+        let former = self.replica();
+        (self.me.replica, self.fence, self.seq) = (given.replica, given.fence.clone(), 0);
+        let new = self.replica();
+        for ((_, id), local) in &mut self.rows {
+            let Some(base) = &local.base else { continue };
+            let waiting = unanswered(&local.row.version, base, &[former]);
+            let renamed = reissue(&mut local.row.version, base, &[former], new, || {
+                self.seq += 1;
+                self.seq
+            });
+            let names = waiting.iter().map(|dot| FormerName {
+                replica: dot.replica.0,
+                seq: dot.seq,
+                hlc: dot.hlc.0,
+                now_seq: renamed[&(dot.replica, dot.seq)],
+            });
+            self.formerly.entry(*id).or_default().extend(names);
+        }
+        given
+    }
+
+    /// Which of some writes of a task the hub has, each with the name under which it has it.
+    pub(crate) async fn accepted(&self, rows: &[AcceptedRow]) -> Vec<AcceptedRow> {
+        let asked = stream::write_one(&Accepted { rows: rows.to_vec() }).unwrap();
+        let answer: Accepted = stream::read_one(&self.post("accepted", asked).await.body).unwrap();
+        answer.rows
+    }
+
     pub(crate) fn task(&mut self, id: Uuid, title: &str) {
         let columns = task(self.me.tenant, title);
         self.write("tasks", id, columns);
@@ -298,6 +335,7 @@ impl Site {
                 dots: DotsText(local.row.version.dots.clone()),
                 values: convert::fields(table, &values),
                 instead: None,
+                formerly: self.formerly.get(id).cloned().unwrap_or_default(),
             });
         }
         self.batch_of(hub::clock::id(), rows)

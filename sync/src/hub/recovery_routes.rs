@@ -182,10 +182,7 @@ pub(super) async fn accepted(State(hub): State<Hub>, edge: Edge, body: Body) -> 
     let client = hub.pool.get().await?;
     let own = edges::replicas(&**client, edge.id).await?;
     let taken = accepted::find(&**client, edge.tenant, &own, &rows).await?;
-    let rows = rows.into_iter().zip(taken).map(|(mut row, taken)| {
-        row.dots.retain(|name| taken.contains(name));
-        row
-    });
+    let rows = rows.into_iter().zip(&taken).map(|(row, taken)| row.answered(taken));
     answer_one(&Accepted { rows: rows.collect() })
 }
 

@@ -47,7 +47,7 @@ pub fn unanswered(version: &Version, acknowledged: &Vector, own: &[ReplicaId]) -
 
 /// Gives the writes of a row that are `own` and not in `acknowledged` to the replica `to`, numbered by `next` in their
 /// order, with their stamps and persons. What the row had seen of the old ids is cut back to what was acknowledged.
-/// Says whether there were any.
+/// Says by which number each goes; empty when there were none.
 ///
 /// A write that no register shows any more counts too: the row may live because of it.
 pub fn reissue(
@@ -56,7 +56,7 @@ pub fn reissue(
     own: &[ReplicaId],
     to: ReplicaId,
     mut next: impl FnMut() -> u64,
-) -> bool {
+) -> BTreeMap<(ReplicaId, u64), u64> {
     let mut stamped = unanswered(version, acknowledged, own);
     stamped.sort_by_key(|dot| (dot.hlc, dot.replica, dot.seq));
     let mut names: Vec<(ReplicaId, u64)> = stamped.iter().map(|dot| (dot.replica, dot.seq)).collect();
@@ -66,7 +66,7 @@ pub fn reissue(
     names.extend(hidden);
     let renamed: BTreeMap<(ReplicaId, u64), u64> = names.into_iter().map(|name| (name, next())).collect();
     if renamed.is_empty() {
-        return false;
+        return renamed;
     }
     for dot in version.dots.iter_mut() {
         if let Some(seq) = renamed.get(&(dot.replica, dot.seq)) {
@@ -75,7 +75,37 @@ pub fn reissue(
     }
     version.vv = moved(&version.vv, acknowledged, own, to, &renamed);
     version.gone = moved(&version.gone, acknowledged, own, to, &renamed);
-    true
+    renamed
+}
+
+/// Gives writes of a row the names under which the centre has them, because another life of this edge sent them so; they are
+/// `acknowledged` then. A later write that the other life made of the row has a higher number there, so that nothing is taken
+/// for seen which was not.
+pub fn take_names(
+    version: &mut Version,
+    acknowledged: &mut Vector,
+    names: &BTreeMap<(ReplicaId, u64), (ReplicaId, u64)>,
+) {
+    for dot in version.dots.iter_mut() {
+        if let Some(now) = names.get(&(dot.replica, dot.seq)) {
+            (dot.replica, dot.seq) = *now;
+        }
+    }
+    let shown: Vector = version.dots.iter().map(|dot| (dot.replica, dot.seq)).collect();
+    for (&(replica, seq), now) in names.iter().rev() {
+        acknowledged.observe(now.0, now.1);
+        for vector in [&mut version.vv, &mut version.gone] {
+            if vector.seen(replica) < seq {
+                continue;
+            }
+            if vector.seen(replica) == seq {
+                let kept = acknowledged.seen(replica).max(shown.seen(replica).min(seq));
+                let others = vector.iter().filter(|(id, _)| *id != replica);
+                *vector = others.chain((kept > 0).then_some((replica, kept))).collect();
+            }
+            vector.observe(now.0, now.1);
+        }
+    }
 }
 
 /// A vector without what is cut back, with what it had seen of it under the new names.
@@ -155,12 +185,13 @@ mod tests {
         version.write(dot(OLD, 5, 5), &["title".to_owned()]);
         version.write(dot(OLD, 6, 6), &["priority".to_owned()]);
         let acknowledged = vector(&[(CENTRE, 80), (OLD, 3)]);
-        assert!(reissue(&mut version, &acknowledged, &[OLD, NEW], NEW, counter()));
+        let renamed = reissue(&mut version, &acknowledged, &[OLD, NEW], NEW, counter());
+        assert_eq!(renamed, [((OLD, 5), 1), ((OLD, 6), 2)].into_iter().collect());
         assert_eq!(version.vv, vector(&[(CENTRE, 80), (OLD, 3), (NEW, 2)]));
         assert_eq!(version.dots.of("status"), Some(dot(OLD, 3, 2)));
         assert_eq!(version.dots.of("title"), Some(dot(NEW, 1, 5)));
         assert_eq!(version.dots.of("priority"), Some(dot(NEW, 2, 6)));
-        assert!(!reissue(&mut version, &vector(&[(OLD, 3), (NEW, 2)]), &[OLD, NEW], NEW, counter()));
+        assert!(reissue(&mut version, &vector(&[(OLD, 3), (NEW, 2)]), &[OLD, NEW], NEW, counter()).is_empty());
     }
 
     #[test]
@@ -169,7 +200,7 @@ mod tests {
         version.write(dot(OLD, 3, 2), &[]);
         version.write(dot(OLD, 4, 3), &["title".to_owned()]);
         version.delete(dot(OLD, 5, 4));
-        assert!(reissue(&mut version, &vector(&[(OLD, 3)]), &[OLD], NEW, counter()));
+        assert!(!reissue(&mut version, &vector(&[(OLD, 3)]), &[OLD], NEW, counter()).is_empty());
         assert_eq!(version.vv, vector(&[(OLD, 3), (NEW, 2)]));
         assert_eq!(version.gone, version.vv);
         assert!(!version.is_alive());
@@ -181,8 +212,39 @@ mod tests {
         version.write(dot(OLD, 3, 2), &[]);
         version.delete(dot(OLD, 4, 3));
         let before = version.clone();
-        assert!(!reissue(&mut version, &vector(&[(OLD, 4)]), &[OLD], NEW, counter()));
+        assert!(reissue(&mut version, &vector(&[(OLD, 4)]), &[OLD], NEW, counter()).is_empty());
         assert_eq!(version, before);
+    }
+
+    #[test]
+    fn writes_that_another_life_sent_under_other_names_take_these_and_what_is_left_keeps_its_own() {
+        let mut version = Version::default();
+        version.write(dot(CENTRE, 80, 1), &[]);
+        version.write(dot(OLD, 3, 2), &["status".to_owned()]);
+        version.write(dot(OLD, 5, 5), &["title".to_owned()]);
+        version.write(dot(OLD, 6, 6), &["priority".to_owned()]);
+        let mut acknowledged = vector(&[(CENTRE, 80)]);
+        let names = [((OLD, 3), (NEW, 1)), ((OLD, 6), (NEW, 4))].into_iter().collect();
+        take_names(&mut version, &mut acknowledged, &names);
+        assert_eq!(version.vv, vector(&[(CENTRE, 80), (OLD, 5), (NEW, 4)]));
+        assert_eq!(acknowledged, vector(&[(CENTRE, 80), (NEW, 4)]));
+        assert_eq!(version.dots.of("status"), Some(dot(NEW, 1, 2)));
+        assert_eq!(version.dots.of("title"), Some(dot(OLD, 5, 5)));
+        assert_eq!(version.dots.of("priority"), Some(dot(NEW, 4, 6)));
+        assert_eq!(unanswered(&version, &acknowledged, &[OLD, NEW]), [dot(OLD, 5, 5)]);
+    }
+
+    #[test]
+    fn a_delete_that_another_life_sent_takes_its_name_and_deletes_the_same() {
+        let mut version = Version::default();
+        version.write(dot(CENTRE, 80, 1), &[]);
+        version.delete(dot(OLD, 4, 3));
+        let mut acknowledged = vector(&[(CENTRE, 80)]);
+        take_names(&mut version, &mut acknowledged, &[((OLD, 4), (NEW, 1))].into_iter().collect());
+        assert_eq!(version.vv, vector(&[(CENTRE, 80), (NEW, 1)]));
+        assert_eq!(version.gone, version.vv);
+        assert!(!version.is_alive());
+        assert!(reissue(&mut version, &acknowledged, &[OLD, NEW], NEW, counter()).is_empty());
     }
 
     #[test]
@@ -194,7 +256,7 @@ mod tests {
         version.write(dot(CENTRE, 90, 9), &[]);
         version.gone = vector(&[(OLD, 3), (CENTRE, 90)]);
         assert!(version.is_alive());
-        assert!(reissue(&mut version, &vector(&[(OLD, 3)]), &[OLD], NEW, counter()));
+        assert!(!reissue(&mut version, &vector(&[(OLD, 3)]), &[OLD], NEW, counter()).is_empty());
         assert_eq!(version.vv, vector(&[(CENTRE, 90), (OLD, 3), (NEW, 1)]));
         assert!(version.is_alive());
     }

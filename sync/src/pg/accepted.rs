@@ -4,7 +4,7 @@
 //! the rest is kept here, the last [`KEPT_MAX`] numbers of each replica. What is older counts as not taken: it is then
 //! written again, and shows as a conflict rather than not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::{rows, versions};
 use crate::catalog;
-use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::version::Row;
 use crate::wire::digest::contradicts;
@@ -24,29 +23,42 @@ pub const KEPT_MAX: u64 = 100_000;
 /// A write by its name and stamp.
 pub type Name = (u32, u64, u64);
 
+/// A write that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The row.
+    pub row: RowId,
+    /// The name under which somebody may ask for it.
+    pub name: Name,
+    /// The replica and number under which it was sent, where that is another: its edge had taken another id.
+    pub now: Option<(u32, u64)>,
+}
+
 /// Remembers writes, and forgets those that are too old.
-pub async fn remember(tx: &Transaction<'_>, writes: &[(RowId, Dot)]) -> Result<(), StoreError> {
+pub async fn remember(tx: &Transaction<'_>, writes: &[Write]) -> Result<(), StoreError> {
     if writes.is_empty() {
         return Ok(());
     }
     insert(tx, writes).await?;
-    let mut highest: Vec<(ReplicaId, u64)> = writes.iter().map(|(_, dot)| (dot.replica, dot.seq)).collect();
-    highest.sort_unstable();
-    highest.reverse();
-    highest.dedup_by_key(|(replica, _)| *replica);
+    let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
+    for Write { name: (replica, seq, _), .. } in writes.iter().filter(|write| write.now.is_none()) {
+        let highest = highest.entry(*replica).or_default();
+        *highest = (*highest).max(*seq);
+    }
     for (replica, seq) in highest.into_iter().filter(|(_, seq)| *seq > KEPT_MAX) {
-        forget(tx, replica, seq - KEPT_MAX).await?;
+        forget(tx, ReplicaId(replica), seq - KEPT_MAX).await?;
     }
     Ok(())
 }
 
-/// Those of the asked writes that were taken exactly so, row by row. `own` are the ids of the edge that asks.
+/// Those of the asked writes that were taken exactly so, row by row, each with the name under which it was sent. `own` are the
+/// ids of the edge that asks.
 pub async fn find(
     client: &impl GenericClient,
     tenant: Uuid,
     own: &[ReplicaId],
     asked_rows: &[AcceptedRow],
-) -> Result<Vec<BTreeSet<Name>>, StoreError> {
+) -> Result<Vec<BTreeMap<Name, (u32, u64)>>, StoreError> {
     let mut found = Vec::new();
     for row in asked_rows {
         let asked: BTreeSet<Name> = row.dots.iter().filter(|name| own.contains(&ReplicaId(name.0))).copied().collect();
@@ -56,12 +68,16 @@ pub async fn find(
             let mut values = rows::read(client, table, tenant, &[row.id]).await?.rows;
             for stored in stored.into_values().flatten() {
                 let shown = stored.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0));
-                taken.extend(shown.filter(|name| asked.contains(name)));
+                for name in shown.filter(|name| asked.contains(name)) {
+                    taken.entry(name).or_insert((name.0, name.1));
+                }
                 let values = values.remove(&RowId(row.id)).or(stored.last).unwrap_or_default();
                 let here = Row { version: stored.version, values };
-                let others = row.dots.iter().zip(&row.contents);
-                let others = others.filter(|(name, contents)| contradicts(&here, (name.0, name.1), contents));
-                others.for_each(|(name, _)| _ = taken.remove(name));
+                for (name, contents) in row.dots.iter().zip(&row.contents) {
+                    if taken.get(name).is_some_and(|now| contradicts(&here, *now, contents)) {
+                        taken.remove(name);
+                    }
+                }
             }
         }
         found.push(taken);
@@ -69,28 +85,41 @@ pub async fn find(
     Ok(found)
 }
 
-async fn kept(client: &impl GenericClient, row: Uuid, asked: &BTreeSet<Name>) -> Result<BTreeSet<Name>, StoreError> {
+/// Those of the asked writes of a row that are kept, each with the name under which it was sent.
+async fn kept(
+    client: &impl GenericClient,
+    row: Uuid,
+    asked: &BTreeSet<Name>,
+) -> Result<BTreeMap<Name, (u32, u64)>, StoreError> {
     let replicas: Vec<i32> = asked.iter().map(|(replica, ..)| replica.cast_signed()).collect();
     let seqs: Vec<i64> = asked.iter().map(|(_, seq, _)| seq.cast_signed()).collect();
     let clocks: Vec<i64> = asked.iter().map(|(.., hlc)| hlc.cast_signed()).collect();
-    let statement = "select kept.replica_id, kept.seq, kept.hlc from sync.accepted as kept
+    let statement = "select kept.replica_id, kept.seq, kept.hlc, coalesce(kept.now_replica_id, kept.replica_id),
+        coalesce(kept.now_seq, kept.seq)
+      from sync.accepted as kept
       join unnest($1::integer[], $2::bigint[], $3::bigint[]) as asked (replica_id, seq, hlc)
         using (replica_id, seq, hlc)
       where kept.row_id = $4";
     let rows = client.query(statement, &[&replicas, &seqs, &clocks, &row]).await?;
-    let unsigned = |row: &tokio_postgres::Row, column| row.get::<_, i64>(column).cast_unsigned();
-    let name = |row: &tokio_postgres::Row| (row.get::<_, i32>(0).cast_unsigned(), unsigned(row, 1), unsigned(row, 2));
-    Ok(rows.iter().map(name).collect())
+    let replica = |row: &tokio_postgres::Row, column| row.get::<_, i32>(column).cast_unsigned();
+    let number = |row: &tokio_postgres::Row, column| row.get::<_, i64>(column).cast_unsigned();
+    let kept = |row: &tokio_postgres::Row| {
+        ((replica(row, 0), number(row, 1), number(row, 2)), (replica(row, 3), number(row, 4)))
+    };
+    Ok(rows.iter().map(kept).collect())
 }
 
-async fn insert(tx: &Transaction<'_>, writes: &[(RowId, Dot)]) -> Result<(), StoreError> {
-    let replicas: Vec<i32> = writes.iter().map(|(_, dot)| dot.replica.0.cast_signed()).collect();
-    let seqs: Vec<i64> = writes.iter().map(|(_, dot)| dot.seq.cast_signed()).collect();
-    let clocks: Vec<i64> = writes.iter().map(|(_, dot)| dot.hlc.0.cast_signed()).collect();
-    let rows: Vec<Uuid> = writes.iter().map(|(row, _)| row.0).collect();
-    let statement = "insert into sync.accepted (replica_id, seq, hlc, row_id)
-      select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::uuid[]) on conflict do nothing";
-    tx.execute(statement, &[&replicas, &seqs, &clocks, &rows]).await?;
+async fn insert(tx: &Transaction<'_>, writes: &[Write]) -> Result<(), StoreError> {
+    let replicas: Vec<i32> = writes.iter().map(|write| write.name.0.cast_signed()).collect();
+    let seqs: Vec<i64> = writes.iter().map(|write| write.name.1.cast_signed()).collect();
+    let clocks: Vec<i64> = writes.iter().map(|write| write.name.2.cast_signed()).collect();
+    let rows: Vec<Uuid> = writes.iter().map(|write| write.row.0).collect();
+    let now_replicas: Vec<Option<i32>> = writes.iter().map(|write| write.now.map(|now| now.0.cast_signed())).collect();
+    let now_seqs: Vec<Option<i64>> = writes.iter().map(|write| write.now.map(|now| now.1.cast_signed())).collect();
+    let statement = "insert into sync.accepted (replica_id, seq, hlc, row_id, now_replica_id, now_seq)
+      select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::uuid[], $5::integer[], $6::bigint[])
+      on conflict do nothing";
+    tx.execute(statement, &[&replicas, &seqs, &clocks, &rows, &now_replicas, &now_seqs]).await?;
     Ok(())
 }
 

@@ -10,15 +10,14 @@ use super::batch::{self, Incoming};
 use super::bisect::Written;
 use super::candidates::Candidate;
 use super::error::StoreError;
-use super::fences;
 use super::ledger::{self, Refused};
 use super::refusal::Failure;
-use super::{feed, references, rows, versions};
+use super::{accepted, feed, fences, references, rows, versions};
 use crate::catalog::{self, Direction};
-use crate::merge::clock::{Dot, Hlc};
+use crate::merge::clock::Hlc;
 use crate::merge::conflict::Conflict;
-use crate::merge::ids::RowId;
-use crate::merge::plan::{Clamp, Push, clamp_conflict};
+use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::rename::unanswered;
 use crate::merge::value::Value;
 use crate::merge::vector::Vector;
@@ -218,17 +217,23 @@ impl Work<'_> {
     }
 }
 
-/// The writes that were taken, with the stamps with which they came: the pusher asks for them by these.
-pub(super) fn accepted(work: &Work<'_>) -> Vec<(RowId, Dot)> {
+/// The writes that were taken, with the stamps with which they came: the pusher asks for them by these, and its copies by
+/// the names that they had before.
+pub(super) fn accepted(work: &Work<'_>) -> Vec<accepted::Write> {
     let taken = work.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Taken(..)));
-    let pushed = taken.filter_map(|(index, _)| {
-        let incoming = work.batch.rows.get(*index)?;
-        Some((incoming.id, &incoming.parsed.as_ref().ok()?.1))
-    });
-    let writes = |(id, push): (RowId, &Push)| {
-        unanswered(&push.version, &push.base, &work.own).into_iter().map(move |dot| (id, dot)).collect::<Vec<_>>()
-    };
-    pushed.flat_map(writes).collect()
+    let mut writes = Vec::new();
+    for incoming in taken.filter_map(|(index, _)| work.batch.rows.get(*index)) {
+        let Ok((_, push)) = &incoming.parsed else { continue };
+        let row = incoming.id;
+        for dot in unanswered(&push.version, &push.base, &work.own) {
+            writes.push(accepted::Write { row, name: (dot.replica.0, dot.seq, dot.hlc.0), now: None });
+        }
+        for former in incoming.formerly.iter().filter(|former| work.own.contains(&ReplicaId(former.replica))) {
+            let name = (former.replica, former.seq, former.hlc);
+            writes.push(accepted::Write { row, name, now: Some((work.batch.replica.0, former.now_seq)) });
+        }
+    }
+    writes
 }
 
 pub(super) fn answer(work: &Work<'_>, candidates: &[Candidate], unix_ms: u64, token: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::merge::plan::Push;
 use crate::merge::value::Values;
 use crate::merge::version::Version;
 use crate::wire::canonical;
-use crate::wire::message::{Audit, Fence, Instead, OddLine, PushLine, PushRow, RowName};
+use crate::wire::message::{Audit, Fence, FormerName, Instead, OddLine, PushLine, PushRow, RowName};
 use crate::wire::refusals::{self, RefusalCode};
 use crate::wire::stream::{self, StreamError};
 use crate::wire::{conflict, convert};
@@ -62,6 +62,8 @@ pub struct Incoming {
     pub parsed: Result<(&'static Table, Push), Refusal>,
     /// Whether its writes are given up.
     pub discarded: bool,
+    /// What its writes were called before the edge took its present replica id.
+    pub formerly: Vec<FormerName>,
     came: Came,
 }
 
@@ -212,7 +214,8 @@ fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
     let parsed = parse_row(&row);
     let (table, id, seq) = (row.table.clone(), RowId(row.id), row.vv.0.seen(replica));
     let discarded = row.instead.as_deref() == Some(&Instead::Discarded);
-    Incoming { table, id, seq, parsed, discarded, came: Came::Row(Box::new(row)) }
+    let formerly = row.formerly.clone();
+    Incoming { table, id, seq, parsed, discarded, formerly, came: Came::Row(Box::new(row)) }
 }
 
 /// A batch of one row that was refused before and is to be tried again as it is given here.
@@ -237,7 +240,7 @@ fn odd_row(name: RowName, text: String, error: &serde_json::Error, high_seq: u64
         || Refusal { code: refusals::BAD_ROW, reason: format!("the centre cannot read the row: {}", plain(error)) };
     let refusal = writable(&name.table).map_or_else(|refusal| refusal, |_| unreadable());
     let (table, id, came) = (name.table, RowId(name.id), Came::Text(text));
-    Incoming { table, id, seq: high_seq, parsed: Err(refusal), discarded: false, came }
+    Incoming { table, id, seq: high_seq, parsed: Err(refusal), discarded: false, formerly: Vec::new(), came }
 }
 
 fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {

@@ -25,6 +25,7 @@ pub mod error;
 mod evictions;
 #[cfg(test)]
 mod fixture;
+mod former_names;
 pub mod health;
 pub mod history;
 mod hub_rows;

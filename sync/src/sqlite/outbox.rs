@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::former_names;
 use super::hub_rows;
 use super::ledger::{self, Kept, Refused, Way};
 use super::self_state::{self, SelfState};
@@ -332,7 +333,9 @@ fn row_lines(
         let reason = format!("{}.{register} was written here and its value is not to be found", table.name);
         return Ok(Err(refused(refusals::VALUE_MISSING, reason, "{}")));
     }
-    let mut lines = vec![json(&PushLine::Row(push_row(this, table, id, &row, tracked)))?];
+    let formerly = former_names::load(tx, table, id)?;
+    let pushed = PushRow { formerly, ..push_row(this, table, id, &row, tracked) };
+    let mut lines = vec![json(&PushLine::Row(pushed))?];
     for kept in conflicts {
         lines.push(json(&PushLine::Conflict(ledger::text_of(kept.id, &kept.conflict)?))?);
     }
@@ -369,6 +372,7 @@ fn push_row(this: &SelfState, table: &'static Table, id: RowId, row: &Row, track
         dots: DotsText(row.version.dots.clone()),
         values: convert::fields(table, &values),
         instead: None,
+        formerly: Vec::new(),
     }
 }
 
@@ -405,6 +409,7 @@ fn without_values(table: &Table, id: RowId, tracked: &Tracked, instead: Instead)
         dots: DotsText(dots),
         values: Fields::new(),
         instead: Some(Box::new(instead)),
+        formerly: Vec::new(),
     }))
 }
 

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::blockers;
 use super::error::StoreError;
 use super::evictions;
+use super::former_names;
 use super::hub_rows;
 use super::ledger::{self, Refused, Way};
 use super::outbox::{self, InFlight, acknowledged_by};
@@ -98,6 +99,7 @@ fn take(
     for audit in &sent.audits {
         ledger::audit_sent(tx, audit.id)?;
     }
+    former_names::forget_settled(tx)?;
     blockers::retry(tx, &taken)?;
     self_state::set_fence(tx, &answer.head.fence)?;
     self_state::heard(tx, now_ms, hub_ms)?;

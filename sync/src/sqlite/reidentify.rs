@@ -4,27 +4,33 @@
 //! too. So the hub is asked about every write that waits; what it has is acknowledged, the rest goes to the new id with
 //! its stamps. Nothing is thrown away, and no number is used for a second write.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::apply;
 use super::error::StoreError;
+use super::former_names;
 use super::outbox;
 use super::self_state::{self, SelfState};
 use super::versions::{self, Tracked};
 use crate::catalog::{Direction, TABLES};
 use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
-use crate::merge::rename::{reissue, unanswered};
+use crate::merge::rename::{reissue, take_names, unanswered};
 use crate::merge::vector::Vector;
 use crate::wire::digest;
 use crate::wire::message::Enrolled;
 use crate::wire::recovery::{AcceptedRow, Reidentified};
 
-/// Writes that the hub has, exactly: their row, replica, seq and stamp.
-pub type Taken = BTreeSet<(Uuid, (u32, u64, u64))>;
+/// Writes that the hub has, exactly: by their row, replica, seq and stamp, the replica and seq under which it has them.
+pub type Taken = BTreeMap<(Uuid, (u32, u64, u64)), (u32, u64)>;
+
+/// What the hub's answers to [`waiting`] say.
+pub fn taken(answers: &[AcceptedRow]) -> Taken {
+    answers.iter().flat_map(|row| row.taken().map(|(name, now)| ((row.id, name), now))).collect()
+}
 
 /// Every write that waits, for the hub to say which it has.
 ///
@@ -40,7 +46,7 @@ pub fn waiting(tx: &Connection) -> Result<Vec<AcceptedRow>, StoreError> {
             let contents = dots.iter().map(|dot| digest::contents(&row, dot)).collect();
             let dots: Vec<_> = dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0)).collect();
             if !dots.is_empty() {
-                rows.push(AcceptedRow { table: table.name.to_owned(), id: id.0, dots, contents });
+                rows.push(AcceptedRow { table: table.name.to_owned(), id: id.0, dots, contents, now: Vec::new() });
             }
         }
     }
@@ -83,26 +89,45 @@ fn move_all(tx: &Transaction<'_>, this: &SelfState, taken: &Taken, to: ReplicaId
     let mut seq = 0;
     for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
         for (id, tracked) in versions::load_all_pending(tx, table)? {
-            let tracked = moved(this, id, tracked, taken, to, &mut seq);
+            let Moved { tracked, dots, renamed } = moved(this, id, tracked, taken, to, &mut seq);
             versions::save(tx, table, id, &tracked)?;
+            former_names::follow(tx, (table, id), this.replica, &dots, &renamed)?;
         }
     }
     Ok(seq)
 }
 
+/// A row under the new id.
+struct Moved {
+    tracked: Tracked,
+    /// The writes that wait, as they were called.
+    dots: Vec<Dot>,
+    /// What they are called now.
+    renamed: BTreeMap<(ReplicaId, u64), u64>,
+}
+
 /// A row that waits, under the new id as far as the hub does not have it. One that the hub has whole waits no more.
-fn moved(this: &SelfState, id: RowId, tracked: Tracked, taken: &Taken, to: ReplicaId, seq: &mut u64) -> Tracked {
+fn moved(this: &SelfState, id: RowId, tracked: Tracked, taken: &Taken, to: ReplicaId, seq: &mut u64) -> Moved {
     let Tracked { mut version, base, hub_had_ms, .. } = tracked;
     let mut acknowledged = base.unwrap_or_default();
-    let has = |dot: &Dot| taken.contains(&(id.0, (dot.replica.0, dot.seq, dot.hlc.0)));
     let own = this.own();
-    for dot in unanswered(&version, &acknowledged, &own).iter().filter(|dot| has(dot)) {
-        acknowledged.observe(dot.replica, dot.seq);
+    let mut elsewhere = BTreeMap::new();
+    for dot in unanswered(&version, &acknowledged, &own) {
+        let name = (dot.replica, dot.seq);
+        match taken.get(&(id.0, (dot.replica.0, dot.seq, dot.hlc.0))).map(|(replica, seq)| (ReplicaId(*replica), *seq))
+        {
+            Some(now) if now != name => _ = elsewhere.insert(name, now),
+            Some(_) => acknowledged.observe(dot.replica, dot.seq),
+            None => {}
+        }
     }
+    take_names(&mut version, &mut acknowledged, &elsewhere);
     let next = || {
         *seq += 1;
         *seq
     };
-    let waits = reissue(&mut version, &acknowledged, &own, to, next);
-    Tracked { version, base: waits.then_some(acknowledged), refused: None, hub_had_ms }
+    let dots = unanswered(&version, &acknowledged, &own);
+    let renamed = reissue(&mut version, &acknowledged, &own, to, next);
+    let base = (!renamed.is_empty()).then_some(acknowledged);
+    Moved { tracked: Tracked { version, base, refused: None, hub_had_ms }, dots, renamed }
 }

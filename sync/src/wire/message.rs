@@ -279,6 +279,25 @@ pub struct PushRow {
     /// What stands instead of values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<Box<Instead>>,
+    /// What writes in it were called before the edge took its present replica id, and may be called still by a copy of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<FormerName>,
+}
+
+/// The name that a write had before its edge took another replica id. It kept its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerName {
+    /// The replica id.
+    #[serde(rename = "r")]
+    pub replica: u32,
+    /// Which of its writes.
+    #[serde(rename = "s")]
+    pub seq: u64,
+    /// Its stamp.
+    pub hlc: u64,
+    /// Which write of the present replica id it is now.
+    #[serde(rename = "now")]
+    pub now_seq: u64,
 }
 
 /// What an edge says of a row instead of its values.

@@ -40,6 +40,27 @@ pub struct AcceptedRow {
     /// What each has in the registers that show it: two copies of a box whose clock is behind stamp alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contents: Vec<BTreeMap<String, String>>,
+    /// In an answer: the replica and number under which the hub has each; empty where all have the names that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub now: Vec<(u32, u64)>,
+}
+
+impl AcceptedRow {
+    /// The row with those of its writes only that are `taken`, as an answer says it: each with its name at the hub.
+    pub fn answered(self, taken: &BTreeMap<(u32, u64, u64), (u32, u64)>) -> Self {
+        let (dots, now): (Vec<_>, Vec<_>) =
+            self.dots.into_iter().filter_map(|name| Some((name, *taken.get(&name)?))).unzip();
+        let same = dots.iter().zip(&now).all(|((replica, seq, _), now)| (*replica, *seq) == *now);
+        Self { dots, now: if same { Vec::new() } else { now }, ..self }
+    }
+
+    /// The writes that an answer names, each with its name at the hub.
+    pub fn taken(&self) -> impl Iterator<Item = ((u32, u64, u64), (u32, u64))> {
+        let now = |(index, name): (usize, &(u32, u64, u64))| {
+            (*name, self.now.get(index).copied().unwrap_or((name.0, name.1)))
+        };
+        self.dots.iter().enumerate().map(now)
+    }
 }
 
 /// Asks for a new replica id.

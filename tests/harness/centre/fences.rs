@@ -109,16 +109,15 @@ impl Centre {
                 .into_iter()
                 .flat_map(|stored| stored.row.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0)))
                 .collect();
-            let kept =
-                |name: &(u32, u64, u64)| self.database.accepted.contains(&(RowId(row.id), name.0, name.1, name.2));
-            let is_own = |name: &(u32, u64, u64)| own.contains(&ReplicaId(name.0));
-            let is_other = |name: &(u32, u64, u64), contents| {
-                stored.is_some_and(|stored| contradicts(&stored.row, (name.0, name.1), contents))
+            let now = |name: &(u32, u64, u64)| {
+                let kept = self.database.accepted.get(&(RowId(row.id), name.0, name.1, name.2)).copied();
+                kept.or_else(|| shown.contains(name).then_some((name.0, name.1)))
             };
-            let named = row.dots.iter().zip(&row.contents);
-            let named = named.filter(|(name, _)| is_own(name) && (shown.contains(name) || kept(name)));
-            let dots = named.filter(|(name, contents)| !is_other(name, contents)).map(|(name, _)| *name);
-            AcceptedRow { dots: dots.collect(), ..row.clone() }
+            let is_other = |now, contents| stored.is_some_and(|stored| contradicts(&stored.row, now, contents));
+            let named = row.dots.iter().zip(&row.contents).filter(|(name, _)| own.contains(&ReplicaId(name.0)));
+            let known = named.filter_map(|(name, contents)| Some((*name, now(name)?, contents)));
+            let same = known.filter(|(_, now, contents)| !is_other(*now, contents));
+            row.clone().answered(&same.map(|(name, now, _)| (name, now)).collect())
         };
         rows.iter().map(taken).collect()
     }

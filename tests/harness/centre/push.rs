@@ -336,7 +336,13 @@ impl Centre {
                     let version =
                         Version { vv: sent.vv.0.clone(), gone: sent.gone.0.clone(), dots: sent.dots.0.clone() };
                     let taken = unanswered(&version, &sent.base.0, &work.own);
-                    database.accepted.extend(taken.iter().map(|dot| (one.key.1, dot.replica.0, dot.seq, dot.hlc.0)));
+                    let names = taken.iter().map(|dot| ((dot.replica.0, dot.seq, dot.hlc.0), (dot.replica.0, dot.seq)));
+                    let former = sent.formerly.iter().filter(|name| work.own.contains(&ReplicaId(name.replica)));
+                    let former =
+                        former.map(|name| ((name.replica, name.seq, name.hlc), (push.batch.replica, name.now_seq)));
+                    for ((replica, seq, hlc), now) in names.chain(former) {
+                        database.accepted.entry((one.key.1, replica, seq, hlc)).or_insert(now);
+                    }
                     if let Some(seen) = work.seen.get(&name_of(one.key)) {
                         database.knowledge.learn(name_of(one.key), seen);
                     }

@@ -36,8 +36,7 @@ impl World {
                 self.fail(site, Failure::Fenced);
             }
             (Answer::Accepted(rows), Task::Accepted) => {
-                let names = rows.into_iter().flat_map(|row| row.dots.into_iter().map(move |name| (row.id, name)));
-                let taken: Taken = names.collect();
+                let taken = reidentify::taken(&rows);
                 if !taken.is_empty() {
                     self.coverage.count("writes that wait are found to be taken");
                 }
