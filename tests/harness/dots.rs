@@ -18,9 +18,10 @@ impl Dots {
         self.read(&world.sql("select table_id || ' ' || row_id || ' ' || dots::text from sync.row_versions").await);
     }
 
-    /// Looks at an edge.
+    /// Looks at what an edge and the centre agree on. Writes that wait are the edge's own affair: one that was restored and has
+    /// not heard of it yet gives them numbers that it takes back before it sends them.
     pub async fn look_at(&mut self, edge: &Edge) {
-        self.read(&edge.sqlite("select tbl || ' ' || row_id || ' ' || dots from sync_rows").await);
+        self.read(&edge.sqlite("select tbl || ' ' || row_id || ' ' || dots from sync_rows where base is null").await);
     }
 
     /// Every number that names two writes.
