@@ -199,12 +199,18 @@ impl Exchange {
         Ok(applied)
     }
 
-    /// Lets refused rows be sent once more; says how many there are.
+    /// Lets refused rows be sent once more, and tries again to store those of the hub that could not be stored here. Says
+    /// whether anything is to be sent now.
     ///
     /// # Errors
     /// [`StepError`].
-    pub async fn retry_refused(&self) -> Result<usize, StepError> {
-        Ok(self.app.db.write(outbox::retry_refused).await?)
+    pub async fn retry_refused(&self) -> Result<bool, StepError> {
+        let now_ms = self.app.clock.unix_ms();
+        let work = move |connection: &mut Connection| -> Result<bool, StoreError> {
+            let found = apply::retry(connection, now_ms)?;
+            Ok(outbox::retry_refused(connection)? > 0 || found > 0)
+        };
+        Ok(self.app.db.write(work).await?)
     }
 
     /// Keeps the reason of a failure, for those who ask when no edge runs.

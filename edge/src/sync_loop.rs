@@ -81,7 +81,7 @@ enum Step {
     Pushed(u64, Result<Option<Receipt>, StepError>),
     Pulled(u64, Result<PulledPage, StepError>),
     Applied(u64, Result<Applied, StepError>),
-    Retried(Result<usize, StepError>),
+    Retried(Result<bool, StepError>),
     Reidentified(Result<(), StepError>),
     Compared(Result<Box<(Comparison, bool)>, StepError>),
     VerifyAsked(Result<(), StepError>),
@@ -320,8 +320,8 @@ impl SyncLoop {
             Step::Compared(Ok(compared)) => self.handle_compared(compared.0, compared.1),
             Step::VerifyAsked(Ok(())) => self.session.handle_failure(Failure::Fenced, self.now_ms(), 0),
             Step::Reidentified(Ok(())) => self.session.handle_reidentified(self.now_ms(), self.app.clock.jitter()),
-            Step::Retried(Ok(rows)) if rows > 0 => self.session.handle_written(),
-            Step::Retried(Ok(_)) | Step::Nothing => {}
+            Step::Retried(Ok(true)) => self.session.handle_written(),
+            Step::Retried(Ok(false)) | Step::Nothing => {}
             Step::Greeted(Err(error))
             | Step::Pushed(_, Err(error))
             | Step::Pulled(_, Err(error))

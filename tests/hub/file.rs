@@ -114,8 +114,9 @@ impl File {
         }
     }
 
-    /// What a new session does first: whatever was refused is sent once more.
+    /// What a new session does first: whatever was refused is tried once more, on both ways.
     pub(crate) fn begin_session(&mut self) {
+        apply::retry(&mut self.connection, clock::unix_ms()).unwrap();
         outbox::retry_refused(&mut self.connection).unwrap();
     }
 

@@ -498,3 +498,45 @@ async fn a_row_that_an_edge_cannot_store_is_listed_at_the_hub_and_shown_in_its_d
     assert_eq!((left.codes(), centre.value(listed).await), (vec![], "-".to_owned()));
     assert_eq!(left.value("select count(*) from sync_hub_rows"), "0");
 }
+
+#[tokio::test]
+async fn a_row_that_an_edge_could_not_store_is_stored_when_what_was_in_its_way_is_gone() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql("create unique index titles on tasks (title)");
+    centre.execute(&(task(id(91), "same") + &task(id(92), "same"))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), [(id(92), "does_not_fit".to_owned())]);
+    let since = left.value("select created_at from sync_quarantine");
+    left.begin_session();
+    assert_eq!(left.codes(), [(id(92), "does_not_fit".to_owned())], "it is in its way still");
+    assert_eq!(left.value("select created_at from sync_quarantine"), since);
+    left.sql("drop index titles");
+    left.begin_session();
+    assert_eq!(left.codes(), []);
+    assert_eq!(left.value("select count(*) from tasks where title = 'same'"), "2");
+    assert_eq!(left.value("select count(*) from sync_hub_rows"), "0");
+    assert_eq!(left.value("select count(*) from sync_rows where base is not null"), "0");
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn a_row_that_an_edge_could_not_store_is_forgotten_when_it_leaves_the_scope() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql("create unique index names on users (first_name)");
+    let person = |number| {
+        let user = id(number);
+        format!(
+            "insert into users (id, email, first_name) values ('{user}', '{number}@acme', 'Kim');
+             insert into user_tenant_associations (user_id, tenant_id, role) values ('{user}', '{ACME}', 'viewer');"
+        )
+    };
+    centre.execute(&(person(91) + &person(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), [(id(92), "does_not_fit".to_owned())]);
+    centre.execute(&format!("delete from user_tenant_associations where user_id = '{}'", id(92))).await;
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!(left.codes(), []);
+    left.sql("drop index names");
+    left.begin_session();
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+}

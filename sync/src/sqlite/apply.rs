@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::evictions;
 use super::hub_rows;
 use super::ledger::{self, Refused, Way};
+use super::outbox;
 use super::rows;
 use super::self_state::{self, SelfState};
 use super::versions::{self, Key, Tracked};
@@ -59,6 +60,40 @@ pub fn page(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Resu
     let applied = store(connection, page, now_ms);
     enforce_constraints(connection, true)?;
     applied
+}
+
+/// Tries once more to store the hub's rows that could not be stored here: what was in their way may be gone. Says how many
+/// conflicts that made. Like a page, it waits while a push is unanswered.
+///
+/// # Errors
+/// [`StoreError`] when the database fails or holds a damaged version; then nothing is changed.
+pub fn retry(connection: &mut Connection, now_ms: u64) -> Result<u64, StoreError> {
+    let refused = ledger::unstored(connection)?;
+    if refused.is_empty() || outbox::load(connection)?.is_some() {
+        return Ok(0);
+    }
+    enforce_constraints(connection, false)?;
+    let stored = store_again(connection, &refused, now_ms);
+    enforce_constraints(connection, true)?;
+    stored
+}
+
+fn store_again(connection: &mut Connection, refused: &[PullRow], now_ms: u64) -> Result<u64, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let this = self_state::load(&tx)?;
+    self_state::set_applying(&tx, true)?;
+    let mut found = 0;
+    for incoming in refused {
+        // One that is refused once more stays listed since when it was first.
+        if let Ok(conflicts) = row(&tx, &this, incoming, this.hub_ms(now_ms))? {
+            found += conflicts;
+            // It may have been listed by a program that did not know its table.
+            ledger::settle(&tx, Way::Down, TableId(0), RowId(incoming.id))?;
+        }
+    }
+    self_state::set_applying(&tx, false)?;
+    tx.commit()?;
+    Ok(found)
 }
 
 /// SQLite ignores the first of these inside of a transaction.

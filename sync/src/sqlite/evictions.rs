@@ -6,6 +6,7 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::error::StoreError;
+use super::ledger::{self, Way};
 use super::{hub_rows, rows, versions};
 use crate::catalog::Table;
 use crate::merge::ids::RowId;
@@ -15,6 +16,7 @@ use crate::merge::ids::RowId;
 /// # Errors
 /// [`StoreError`] when the database fails or holds a damaged version.
 pub(super) fn ask(tx: &Transaction<'_>, table: &'static Table, id: RowId) -> Result<(), StoreError> {
+    ledger::settle(tx, Way::Down, table.id, id)?;
     if versions::load(tx, table, id)?.is_some_and(|tracked| tracked.base.is_some()) {
         return remember(tx, table, id);
     }

@@ -15,7 +15,9 @@ use crate::merge::ids::{RowId, TableId};
 use crate::wire::canonical;
 use crate::wire::conflict;
 use crate::wire::convert::ConvertError;
-use crate::wire::message::{Audit, ConflictKind, ConflictStatus, ConflictText, PartyText, UNSTORABLE_MAX, Unstorable};
+use crate::wire::message::{
+    Audit, ConflictKind, ConflictStatus, ConflictText, PartyText, PullRow, UNSTORABLE_MAX, Unstorable,
+};
 
 /// The name space of quarantine ids (RFC 9562, version 5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x2a0e_77d1_93b6_5f0c_8c1d_7761_7973_7461);
@@ -355,6 +357,38 @@ pub(super) fn unstorable(tx: &Connection) -> Result<Vec<Unstorable>, StoreError>
         reason: entry.reason,
     };
     Ok(of_the_hub.take(UNSTORABLE_MAX).map(told).collect())
+}
+
+/// The hub's rows that could not be stored here, as they came, oldest first.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn unstored(tx: &Connection) -> Result<Vec<PullRow>, StoreError> {
+    let select = "select id, tbl, row_id, payload from sync_quarantine order by created_at, id";
+    let mut statement = tx.prepare_cached(select)?;
+    let mut rows = statement.query([])?;
+    let mut unstored = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, row_id, payload): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let Ok(row_id) = Uuid::try_parse(&row_id) else { continue };
+        if id == quarantine_id(Way::Down, TableId(row.get(1)?), RowId(row_id)).to_string() {
+            unstored.extend(serde_json::from_str::<PullRow>(&payload));
+        }
+    }
+    Ok(unstored)
+}
+
+/// Keeps the hub's rows that could not be stored here on the list, and forgets what was in them.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn void_unstored(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    let void = "update sync_quarantine set payload = '' where id = ?1";
+    for row in unstored(tx)? {
+        let table = catalog::by_name(&row.table).map_or(TableId(0), |table| table.id);
+        tx.prepare_cached(void)?.execute([quarantine_id(Way::Down, table, RowId(row.id)).to_string()])?;
+    }
+    Ok(())
 }
 
 /// Whether a row was refused on a way and is listed for it still, given up or not.

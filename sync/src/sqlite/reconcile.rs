@@ -21,6 +21,7 @@ use crate::merge::version::{Row, Version};
 use crate::wire::convert;
 use crate::wire::message::PullRow;
 use crate::wire::recovery::{Difference, Reconcile};
+use crate::wire::refusals;
 use crate::wire::version::{DotsText, VectorText};
 
 /// A row that differs, as the centre has it.
@@ -51,6 +52,8 @@ pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), Store
             }
         }
     }
+    // The centre may have lost what it sent, and what it has of these rows comes with the comparison.
+    ledger::void_unstored(&tx)?;
     if terms.fence != this.fence {
         self_state::set_fence(&tx, &terms.fence)?;
         outbox::delete(&tx)?;
@@ -107,10 +110,10 @@ fn store_all(
         let settlement = case.settle(&this, rewound);
         differences.extend(case.difference(&settlement));
         let (table, row) = (case.table.id, case.id);
-        let hub_ms = now_ms.saturating_add_signed(this.clock_offset_ms.unwrap_or(0));
+        let hub_ms = this.hub_ms(now_ms);
         match case.store(&tx, settlement, hub_ms) {
             Err(StoreError::Sqlite(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                let (code, payload) = ("does_not_fit".to_owned(), "{}".to_owned());
+                let (code, payload) = (refusals::DOES_NOT_FIT.as_str().to_owned(), one.payload());
                 let refused = Refused { way: Way::Down, table, row, code, reason: error.to_string(), payload };
                 ledger::refuse(&tx, &refused, now_ms)?;
             }
@@ -182,6 +185,14 @@ impl Theirs {
         match self {
             Self::Row(row) => (&row.table, RowId(row.id)),
             Self::Absent(table, id) => (table, RowId(*id)),
+        }
+    }
+
+    /// What the quarantine keeps of it.
+    fn payload(&self) -> String {
+        match self {
+            Self::Row(row) => serde_json::to_string(row).unwrap_or_default(),
+            Self::Absent(..) => String::new(),
         }
     }
 }

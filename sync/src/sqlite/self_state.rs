@@ -60,6 +60,11 @@ impl SelfState {
     pub fn own(&self) -> Vec<ReplicaId> {
         std::iter::once(self.replica).chain(self.former.iter().copied()).collect()
     }
+
+    /// The hub's clock, as far as it is known, when this edge's says `now_ms`.
+    pub(super) fn hub_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add_signed(self.clock_offset_ms.unwrap_or(0))
+    }
 }
 
 /// Reads the row.
