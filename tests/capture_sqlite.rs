@@ -257,7 +257,7 @@ fn upsert_is_an_update_or_nothing() {
 fn rows_that_are_ignored_or_fail_leave_no_stamp() {
     check(
         "insert or ignore into tasks (id, title) values ('$m', 'm'), ('$a', 'x'), ('$n', 'n');
-         insert or ignore into tasks (id, title) values ('BAD', 'm');",
+         insert or ignore into tasks (id, title, status) values ('$o', 'o', 'no such');",
         &[],
         "tasks m: {5.1} 5.1 *; base {}
          tasks n: {5.2} 5.2 *; base {}",

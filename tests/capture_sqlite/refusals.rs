@@ -156,3 +156,25 @@ fn checks_bind_plain_clients() {
         assert_eq!(mirror.run(client, fine), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_key_that_is_no_uuid_is_refused_also_while_checks_are_off() {
+    let off = "pragma ignore_check_constraints = on;";
+    let scripts = [
+        "insert into tasks (id, title) values ('T-4711', 'x');",
+        "insert or ignore into tasks (id, title) values ('ABCDEF00-0000-4000-8000-000000000000', 'x');",
+        "replace into sites (id, name) values ('', 'x');",
+        "update or replace devices set id = 'D1';",
+    ];
+    for client in CLIENTS {
+        let mirror = Mirror::new();
+        for script in scripts {
+            let errors = mirror.run(client, &format!("{off} {script}"));
+            assert!(errors.len() == 1 && errors[0].contains(".id is a uuid"), "{client:?}: {script} {errors:?}");
+        }
+        assert_eq!(mirror.pending(), "");
+        let fine =
+            format!("{off} insert into tasks (title) values ('x'); update tasks set id = '$y' where title = 'x';");
+        assert_eq!(mirror.run(client, &fine), Vec::<String>::new());
+    }
+}

@@ -174,7 +174,8 @@ fn captured(table: &Table) -> Vec<Trigger> {
 }
 
 /// What no check of a table can say without making it anew: rows are this tenant's, and text is text. The hub refuses
-/// both, and tells nobody but this edge, later.
+/// both, and tells nobody but this edge, later. A key that is no uuid could not even be sent, so it is refused to clients who
+/// have switched checks off too.
 fn guarded(table: &Table) -> Vec<Trigger> {
     let on = table.sqlite;
     let texts = || table.columns.iter().filter(|column| matches!(column.kind, Kind::Text | Kind::Json));
@@ -190,10 +191,16 @@ fn guarded(table: &Table) -> Vec<Trigger> {
     let ours = "(select tenant_id from sync_self)";
     let foreign =
         format!("new.tenant_id is not {ours} and new.tenant_id is not null and {ours} is not null and {LOCAL}");
+    let uuid = "new.id glob '????????-????-????-????-????????????' and new.id not glob '*[^-0-9a-f]*'
+    and length(replace(new.id, '-', '')) = 32";
+    let nameless = format!("not ({uuid}) and {LOCAL}");
+    let no_uuid = || vec![refuse(&format!("{on}.id is a uuid in lower case, 36 characters: leave it out to get one"))];
     let not_ours = || vec![refuse(&format!("{on}.tenant_id is not the tenant of this edge: leave it out"))];
     vec![
         Trigger::new(on, "text_insert", "before insert", local(inserted), not_text()),
         Trigger::new(on, "text_update", &format!("before update of {}", names.join(", ")), local(updated), not_text()),
+        Trigger::new(on, "id_insert", "before insert", nameless.clone(), no_uuid()),
+        Trigger::new(on, "id_update", "before update of id", nameless, no_uuid()),
         Trigger::new(on, "tenant_insert", "before insert", foreign.clone(), not_ours()),
         Trigger::new(
             on,
