@@ -540,3 +540,26 @@ async fn a_row_that_an_edge_could_not_store_is_forgotten_when_it_leaves_the_scop
     left.begin_session();
     assert_equal(&centre, &mut [&mut left, &mut right]).await;
 }
+
+#[tokio::test]
+async fn a_row_whose_record_of_writes_makes_no_sense_is_refused_alone_and_can_be_given_up() {
+    let (centre, mut left, mut right) = world().await;
+    left.sql(&(task(id(91), "damaged") + &task(id(92), "damaged too") + &task(id(93), "sound")));
+    // A write that is the centre's by its name, and a deleter that saw more than there is.
+    left.sql(&format!(
+        "update sync_rows set dots = json_set(dots, '$.\"*\"[0]', 1) where row_id = '{}';
+         update sync_rows set gone = '{{\"1\":99}}' where row_id = '{}';",
+        id(91),
+        id(92)
+    ));
+    left.exchange().await;
+    assert_eq!(left.codes(), [(id(91), "forged_version".to_owned()), (id(92), "need_full".to_owned())]);
+    assert_eq!(centre.value("select string_agg(title, ',') from tasks").await, "sound");
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    for entry in left.refused() {
+        left.discard(entry.id);
+    }
+    left.begin_session();
+    assert_equal(&centre, &mut [&mut left, &mut right]).await;
+    assert_eq!((left.codes(), left.value("select count(*) from tasks")), (vec![], "1".to_owned()));
+}

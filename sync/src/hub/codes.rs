@@ -73,12 +73,6 @@ pub const CODES: &[ErrorCode] = &[
         "nothing: the edge begins a new session and learns which it is",
     ),
     ErrorCode::new(
-        "forged_version",
-        422,
-        "a version claims writes that its pusher cannot have made; nothing of the push was taken",
-        "look at the edge that sent it",
-    ),
-    ErrorCode::new(
         "unavailable",
         503,
         "the central database is away or busy",

@@ -65,9 +65,6 @@ pub enum Error {
     /// The fence token is not the edge's.
     #[error("the fence token is not the one that this edge should hold; say hello")]
     Fence,
-    /// A version claims what its pusher cannot have written.
-    #[error("the push is refused: {0}")]
-    Forged(String),
     /// The database is away or busy.
     #[error("the central database is not available at the moment")]
     Database(#[source] StoreError),
@@ -101,7 +98,6 @@ impl Error {
             Self::TooLarge(_) => const { listed(CODES, "too_large") },
             Self::Message(_) => const { listed(CODES, "bad_message") },
             Self::Fence => const { listed(CODES, "fence") },
-            Self::Forged(_) => const { listed(CODES, "forged_version") },
             Self::Database(error) if !error.is_retryable() => const { listed(CODES, "internal") },
             Self::Random(_) | Self::Answer(_) => const { listed(CODES, "internal") },
             Self::Database(_) | Self::Pool(_) | Self::Busy => const { listed(CODES, "unavailable") },

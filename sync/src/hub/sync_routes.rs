@@ -139,7 +139,6 @@ pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         Receipt::Answered(body) => body,
         Receipt::Fenced => return Err(Error::Fence),
         Receipt::Revoked => return Err(Error::Revoked(edge.name)),
-        Receipt::Forged(what) => return Err(Error::Forged(what)),
     };
     if let Some(first) = batch.strange.first() {
         let (count, reason) = (batch.strange.len(), &first.refusal.reason);

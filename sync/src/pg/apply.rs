@@ -23,6 +23,7 @@ use crate::merge::value::{Value, Values};
 use crate::merge::vector::Vector;
 use crate::merge::version::{Row, Version};
 use crate::wire::message::{Fence, PullRow};
+use crate::wire::refusals;
 
 /// How long a push waits for a lock, in milliseconds: shorter than PostgreSQL's `deadlock_timeout` of a second, so
 /// that it is always the push that gives way.
@@ -46,8 +47,6 @@ pub enum Receipt {
     Fenced,
     /// The credential was revoked: nothing was changed.
     Revoked,
-    /// A version claims what its pusher cannot have written: nothing was changed.
-    Forged(String),
 }
 
 /// Takes a push.
@@ -78,10 +77,7 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
         release: None,
     };
     let candidates = look(&tx, &mut work).await?;
-    let planned = match plan(&tx, &mut work, &candidates).await? {
-        Ok(planned) => planned,
-        Err(forgery) => return Ok(Receipt::Forged(forgery)),
-    };
+    let planned = plan(&tx, &mut work, &candidates).await?;
     let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
     discards::pushed(&tx, &mut work).await?;
     answer::settle(&mut tx, &mut work, &candidates, written).await?;
@@ -148,12 +144,12 @@ pub(super) enum Fate {
     Refused(Refusal),
 }
 
-/// Plans every candidate; the outer error is the store's, the inner one a forgery.
+/// Plans every candidate.
 pub(super) async fn plan(
     tx: &Transaction<'_>,
     work: &mut Work<'_>,
     candidates: &[Candidate],
-) -> Result<Result<Vec<Planned>, String>, StoreError> {
+) -> Result<Vec<Planned>, StoreError> {
     let mut planned = Vec::new();
     for candidate in candidates {
         match decide(candidate, candidate.known.as_ref(), &work.own) {
@@ -174,11 +170,13 @@ pub(super) async fn plan(
                 let row = tombstone(tx, work, candidate).await?;
                 planned.push(candidate.planned(work, row, conflicts, false));
             }
-            PushPlan::Refused(forgery) => return Ok(Err(candidate.forged(forgery))),
+            PushPlan::Refused(forgery) => {
+                work.fates.insert(candidate.index, Fate::Refused(candidate.forged(forgery)));
+            }
         }
     }
     let planned = refuse_foreign(tx, work, candidates, planned).await?;
-    revocations::refuse(tx, work, candidates, planned).await.map(Ok)
+    revocations::refuse(tx, work, candidates, planned).await
 }
 
 /// The row with what the operators write over it, as a write of the centre on top.
@@ -208,14 +206,14 @@ impl Candidate {
         Planned { index: self.index, table: self.table, version, row, before, conflicts, exact }
     }
 
-    pub(super) fn forged(&self, forgery: Forgery) -> String {
+    fn forged(&self, forgery: Forgery) -> Refusal {
         let what = match forgery {
             Forgery::ForeignDot => "names a write by a replica that is not the pusher's",
             Forgery::DotOutsideVector => "has a dot that its own vector does not cover",
             Forgery::GoneOutsideVector => "has a deleter that saw more of the row than there is",
             Forgery::MissingValue => "has a new dot without its value",
         };
-        format!("{} {} {what}", self.table.name, self.id)
+        Refusal { code: refusals::FORGED_VERSION, reason: format!("the record of the row's writes {what}") }
     }
 }
 

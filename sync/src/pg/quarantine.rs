@@ -122,10 +122,7 @@ pub async fn release(
     let release = Some(&over);
     let mut work = Work { edge: &edge, own, centre, batch: &batch, now_ms, fates, hub_rows, blockers, release };
     let candidates = look(&tx, &mut work).await?;
-    let planned = match plan(&tx, &mut work, &candidates).await? {
-        Ok(planned) => planned,
-        Err(why) => return Ok(Decision::Refused(format!("{why}; the site that has it has to write it again"))),
-    };
+    let planned = plan(&tx, &mut work, &candidates).await?;
     let written = parents::write(&mut tx, &mut work, &candidates, planned).await?;
     if !written.done.is_empty() {
         ledger::close(&tx, edge.id, &[entry.table], &[entry.row.0], "released").await?;

@@ -62,6 +62,11 @@ pub const CODES: &[ErrorCode] = &[
         "upgrade the older side; the row stays at this site meanwhile",
     ),
     row(
+        "forged_version",
+        "at the hub: the record of the row's writes claims what its site cannot have written, or contradicts itself",
+        "at HQ: look at the box that sent it; give the row up at the site, and write it again there",
+    ),
+    row(
         "unreadable",
         "the row as it is stored has a value without canonical form, such as a number in a text column, a lone surrogate or NUL",
         "write the value again with a proper one",
@@ -143,6 +148,8 @@ pub const PERSON_REVOKED: RefusalCode = RefusalCode::named("person_revoked");
 pub const READ_ONLY: RefusalCode = RefusalCode::named("read_only");
 /// `need_full`.
 pub const NEED_FULL: RefusalCode = RefusalCode::named("need_full");
+/// `forged_version`.
+pub const FORGED_VERSION: RefusalCode = RefusalCode::named("forged_version");
 /// `unreadable`.
 pub const UNREADABLE: RefusalCode = RefusalCode::named("unreadable");
 /// `local_unreadable`.
