@@ -2,6 +2,8 @@
 //!
 //! `WAYSTATION_CAMPAIGN` in the environment makes the runs long; `SEED` replays one.
 
+#[path = "faults/centres.rs"]
+mod centres;
 #[path = "faults/copies.rs"]
 mod copies;
 #[path = "faults/cuts.rs"]

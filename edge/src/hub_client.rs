@@ -75,7 +75,7 @@ pub enum HubError {
     #[error("{0}")]
     UsedUp(UsedUp),
     /// The hub asks to come back later.
-    #[error("the hub has too much to do, or its database does not answer: {reason}")]
+    #[error("the hub cannot serve at the moment: {reason}")]
     Overloaded {
         /// When, in milliseconds.
         after_ms: u64,

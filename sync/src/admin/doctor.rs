@@ -7,7 +7,7 @@ use super::database::SERVER_VERSION_MIN;
 use super::{Failure, connect, print_json, print_line};
 use crate::pg::attention::{self, OpenTransaction, SilentEdge, Undecided};
 use crate::pg::connection::{self, HUB_ROLE};
-use crate::pg::{StoreError, health, schema};
+use crate::pg::{StoreError, health, rights, schema};
 
 /// How long a transaction may be open before it is worth knowing, in seconds.
 const OPEN_SECONDS_MAX: f64 = 60.0;
@@ -19,7 +19,7 @@ const SILENT_DAYS_MAX: f64 = 1.0;
 /// Something that was found.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Finding {
-    /// `schema`, `role`, `capture`, `server`, `transactions`, `edges` or `decisions`.
+    /// `schema`, `role`, `rights`, `capture`, `server`, `transactions`, `edges` or `decisions`.
     pub about: &'static str,
     /// Whether it is an error; otherwise it is only worth knowing.
     pub error: bool,
@@ -87,14 +87,15 @@ async fn attention(client: &Client) -> Result<Vec<Finding>, StoreError> {
     Ok(findings)
 }
 
-/// Whether a hub can serve from this database at all. Where capture is not whole it serves, and returns what is wrong.
+/// Whether a hub can serve from this database at all. Where capture is not whole, or a right is missing, it serves as far as
+/// that goes, and returns what is wrong.
 pub async fn may_serve(database: &Config) -> Result<Vec<Finding>, Failure> {
     let client = connect(database).await?;
     let errors = findings(&client).await?.into_iter().filter(|finding| finding.error);
-    let (capture, fatal): (Vec<_>, Vec<_>) = errors.partition(|finding| finding.about == "capture");
+    let (mended, fatal): (Vec<_>, Vec<_>) = errors.partition(|finding| matches!(finding.about, "capture" | "rights"));
     match fatal.into_iter().next() {
         Some(finding) => Err(Failure::Found(finding.message)),
-        None => Ok(capture),
+        None => Ok(mended),
     }
 }
 
@@ -125,6 +126,7 @@ pub async fn findings(client: &Client) -> Result<Vec<Finding>, StoreError> {
         }
         None => findings.push(error("role", format!("the role {HUB_ROLE} is missing; run `hub db migrate up`"))),
     }
+    findings.extend(rights::missing(client).await?.iter().map(|lack| error("rights", lack.to_string())));
     let capture = health::verify(client).await?;
     let finding =
         |one: &health::Finding| Finding { about: "capture", error: one.problem.is_error(), message: one.to_string() };

@@ -78,6 +78,12 @@ pub const CODES: &[ErrorCode] = &[
         "the central database is away or busy",
         "nothing: it is tried again after Retry-After",
     ),
+    ErrorCode::new(
+        "forbidden",
+        503,
+        "the hub's role lacks a right in the central database, or a policy would hide rows from it",
+        "at HQ: run `hub doctor`, which names the table and the statement that mends it",
+    ),
     ErrorCode::new("internal", 500, "the hub failed; the cause is in its log", "read the hub's log, run `hub doctor`"),
 ];
 

@@ -68,6 +68,9 @@ pub enum Error {
     /// The database is away or busy.
     #[error("the central database is not available at the moment")]
     Database(#[source] StoreError),
+    /// The hub's role may not do in the database what it has to.
+    #[error("the hub lacks a right in the central database, or rows are hidden from it; at HQ, run `hub doctor`")]
+    Forbidden(#[source] StoreError),
     /// No connection to the database is to be had.
     #[error("the central database is not reachable at the moment")]
     Pool(#[source] PoolError),
@@ -98,6 +101,7 @@ impl Error {
             Self::TooLarge(_) => const { listed(CODES, "too_large") },
             Self::Message(_) => const { listed(CODES, "bad_message") },
             Self::Fence => const { listed(CODES, "fence") },
+            Self::Forbidden(_) => const { listed(CODES, "forbidden") },
             Self::Database(error) if !error.is_retryable() => const { listed(CODES, "internal") },
             Self::Random(_) | Self::Answer(_) => const { listed(CODES, "internal") },
             Self::Database(_) | Self::Pool(_) | Self::Busy => const { listed(CODES, "unavailable") },
@@ -125,7 +129,10 @@ impl IntoResponse for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::Database(error)
+        match error {
+            StoreError::Forbidden(_) => Self::Forbidden(error),
+            error => Self::Database(error),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod recovery;
 mod references;
 mod refusal;
 mod revocations;
+pub mod rights;
 pub mod rows;
 pub mod schema;
 pub mod seed;
