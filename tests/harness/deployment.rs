@@ -97,7 +97,11 @@ impl Deployment {
 
     /// The same on a cluster of its own that may be killed.
     pub async fn start_durable(places: &[Place]) -> Self {
-        let cluster = Cluster::start_durable();
+        Self::start_on(Cluster::start_durable(), places).await
+    }
+
+    /// The same on a cluster that the caller has started.
+    pub async fn start_on(cluster: Cluster, places: &[Place]) -> Self {
         cluster.create_database("waystation").await;
         let url = cluster.url("waystation");
         Self::start_at(Server::Own(Box::new(cluster)), url, places).await

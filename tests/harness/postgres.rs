@@ -56,17 +56,22 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster that trades durability for speed: it survives no crash of the machine, which no test causes.
     pub fn start() -> Self {
-        Self::start_with("fsync = off\nfull_page_writes = off\n")
+        Self::start_with(&std::env::temp_dir(), "fsync = off\nfull_page_writes = off\n")
     }
 
     /// Starts a cluster that keeps what it acknowledged through [`Cluster::kill`] and a crash of the machine.
     pub fn start_durable() -> Self {
-        Self::start_with("fsync = on\n")
+        Self::start_durable_in(&std::env::temp_dir())
     }
 
-    fn start_with(settings: &str) -> Self {
+    /// The same in a directory of the caller's choice, which every user may write.
+    pub fn start_durable_in(parent: &Path) -> Self {
+        Self::start_with(parent, "fsync = on\n")
+    }
+
+    fn start_with(parent: &Path, settings: &str) -> Self {
         let binaries = find_binaries();
-        let directory = new_directory();
+        let directory = new_directory(parent);
         let (watcher, watched) = watch(&binaries, &directory);
         let mut cluster =
             Self { binaries, directory, port: 0, server: Mutex::new(None), watcher, watched: Some(watched) };
@@ -127,6 +132,14 @@ impl Cluster {
     /// Starts the server again after [`Cluster::kill`], on the same port and data, and waits for its recovery.
     pub fn start_again(&self) {
         assert!(self.try_start(), "postgresql did not start again; its log says:\n{}", self.log());
+    }
+
+    /// Starts the server again if it has given up by itself.
+    pub fn revive(&self) {
+        if !self.accepts_connections() {
+            self.reap();
+            self.start_again();
+        }
     }
 
     fn initialize(&self, settings: &str) {
@@ -360,8 +373,8 @@ fn versioned_directories() -> Vec<PathBuf> {
 }
 
 /// Makes the cluster's directory as the user who will own it: PostgreSQL refuses to run in another's, and as root.
-fn new_directory() -> PathBuf {
-    let pattern = std::env::temp_dir().join(format!("waystation-pg-{}", "X".repeat(6)));
+fn new_directory(parent: &Path) -> PathBuf {
+    let pattern = parent.join(format!("waystation-pg-{}", "X".repeat(6)));
     let output = run(as_server_user("mktemp").arg("-d").arg(&pattern));
     assert!(output.status.success(), "mktemp -d {}: {}", pattern.display(), text(&output.stderr));
     PathBuf::from(text(&output.stdout).trim_end())
