@@ -287,3 +287,24 @@ fn functions(source: &Source) -> Vec<Function> {
     }
     functions
 }
+
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    let tests = sources("rs");
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(workspace().join("docs")).expect("there are documents").flatten() {
+        let path = entry.path();
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        // A sentence between back-ticks is the name of a test.
+        let names = text.split('`').skip(1).step_by(2).filter(|name| {
+            name.matches('_').count() > 4
+                && name.chars().all(|letter| letter.is_ascii_lowercase() || "_0123456789".contains(letter))
+        });
+        // The last is how a list of tests that are alike names them.
+        let forms = |name: &str| [format!("fn {name}("), format!("{name}: \"")];
+        let is_there =
+            |name: &str| tests.iter().any(|source| forms(name).iter().any(|form| source.text.contains(form)));
+        broken.extend(names.filter(|name| !is_there(name)).map(|name| format!("{}: {name}", path.display())));
+    }
+    nothing_breaks("documents name tests that are there", broken);
+}
