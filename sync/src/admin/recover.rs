@@ -28,7 +28,7 @@ pub async fn list(database: &Config, json: bool) -> Result<(), Failure> {
         print_line(&line(entry))?;
     }
     if entries.is_empty() {
-        eprintln!("nothing is held by edges alone");
+        print_line("nothing is held by edges alone")?;
     }
     Ok(())
 }
