@@ -18,8 +18,16 @@ enum Victim {
     Postgres,
 }
 
-fn kills() -> u32 {
-    if campaign() { 500 } else { 20 }
+impl Victim {
+    /// How often it is killed.
+    fn kills(self) -> u32 {
+        match self {
+            _ if !campaign() => 20,
+            Self::Edge => 500,
+            Self::Hub => 100,
+            Self::Postgres => 30,
+        }
+    }
 }
 
 async fn kill_and_start_again(world: &Deployment, victim: Victim) {
@@ -56,7 +64,7 @@ async fn check(victim: Victim) {
         tokio::spawn(by_sql(memory.clone(), world.database_url().to_owned(), seed)),
     ];
     let watch = Stopwatch::start();
-    for _ in 0..kills() {
+    for _ in 0..victim.kills() {
         memory.until_more(random.random_range(2..12), || edge.log()).await;
         kill_and_start_again(&world, victim).await;
     }
@@ -75,7 +83,7 @@ async fn check(victim: Victim) {
     let found = found(&world, &history).await;
     println!(
         "{victim:?} killed {} times in {writing_ms:.0} ms: {} writes, {} acknowledged, {} listed; in sync after {:.0} ms",
-        kills(),
+        victim.kills(),
         history.len(),
         memory.acknowledged(),
         found.listed.len(),
