@@ -3,8 +3,9 @@
 use sync::pg::collect::{Collected, collect};
 use tests::wait::eventually;
 
+use crate::file::File;
 use crate::pair;
-use crate::site::{ACME, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, id, settle};
+use crate::site::{ACME, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, settle};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -198,4 +199,38 @@ async fn a_row_made_anew_beside_a_delete_that_met_a_forgotten_row_keeps_its_valu
     assert_eq!(left.field("tasks", id(100), "title"), "\"made anew\"");
     let conflicts = centre.value("select string_agg(kind || ' ' || register, ', ') from sync.conflicts").await;
     assert_eq!(conflicts, "edit_delete -");
+}
+
+#[tokio::test]
+async fn rows_that_come_and_go_leave_nothing_behind_on_either_side() {
+    let centre = Centre::start().await;
+    let mut left = File::enroll(&centre, ACME, HEADQUARTERS, "left").await;
+    let mut right = File::enroll(&centre, ACME, WAREHOUSE, "right").await;
+    let churn = "insert into tasks (title, description)
+        with recursive n (n) as (select 1 union all select n + 1 from n where n < 200)
+        select 'comes and goes', hex(zeroblob(500)) from n;
+      update tasks set priority = 'high'; delete from tasks;";
+    let (mut pages, mut rows) = (Vec::new(), 0);
+    for _ in 0..5 {
+        left.sql(churn);
+        left.exchange().await;
+        right.exchange().await;
+        rows += 200;
+        let mut forgotten = 0;
+        eventually("the centre forgets what everybody has been told", async || {
+            forgotten += after(&centre, 8).await.tombstones;
+            left.exchange().await;
+            right.exchange().await;
+            if forgotten == 200 { Ok(()) } else { Err(format!("{forgotten} of this round")) }
+        })
+        .await;
+        assert_eq!(tombstones(&centre).await, "0");
+        pages.push((left.tidy(), right.tidy()));
+        for file in [&left, &right] {
+            assert_eq!(file.value("select count(*) from sync_rows where tbl = 8"), "0");
+        }
+    }
+    println!("{rows} rows have come and gone; pages of both files after each 200: {pages:?}");
+    let ((left_first, right_first), (left_last, right_last)) = (pages[1], pages[4]);
+    assert!(left_last <= left_first && right_last <= right_first, "{pages:?}");
 }
