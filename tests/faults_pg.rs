@@ -20,5 +20,7 @@ mod replacements;
 mod restores;
 #[path = "faults/statements.rs"]
 mod statements;
+#[path = "faults/transport.rs"]
+mod transport;
 
 use tests::writers::{ACME, id};

@@ -89,12 +89,18 @@ async fn every_way_to_have_no_database_has_its_own_message() {
     let port = cluster.port();
     // The server reads its rules a moment after it was asked to.
     while !matches!(doctor::may_serve(&to("locked", "postgres", port)).await, Err(Failure::Connect(_))) {}
-    says(doctor::examine(&to("postgres", "absent", port), false).await, &["no database absent", "hub db create"]);
-    says(doctor::examine(&to("secret:wrong", "postgres", port), false).await, &["password", "secret", "DB_PASSWORD"]);
-    says(doctor::examine(&to("secret", "postgres", port), false).await, &["password", "secret", "DB_PASSWORD"]);
-    says(doctor::examine(&to("locked", "postgres", port), false).await, &["does not let locked in", "pg_hba.conf"]);
+    says(doctor::examine(&to("postgres", "absent", port), None, false).await, &["no database absent", "hub db create"]);
     says(
-        doctor::examine(&to("postgres", "postgres", 1), false).await,
+        doctor::examine(&to("secret:wrong", "postgres", port), None, false).await,
+        &["password", "secret", "DB_PASSWORD"],
+    );
+    says(doctor::examine(&to("secret", "postgres", port), None, false).await, &["password", "secret", "DB_PASSWORD"]);
+    says(
+        doctor::examine(&to("locked", "postgres", port), None, false).await,
+        &["does not let locked in", "pg_hba.conf"],
+    );
+    says(
+        doctor::examine(&to("postgres", "postgres", 1), None, false).await,
         &["no PostgreSQL server answers", "127.0.0.1:1"],
     );
     says(
@@ -131,9 +137,9 @@ async fn doctor_finds_what_a_restore_takes_away_and_migrate_up_mends_it() {
     client.batch_execute("alter table tasks disable trigger all; alter table tasks enable trigger all").await.unwrap();
     client.batch_execute("drop trigger sync_capture_delete on devices; insert into sites (tenant_id, name) select id, 'x' from tenants limit 1").await.unwrap();
     client.batch_execute("delete from sync.row_versions where table_id = 4").await.unwrap();
-    says(doctor::examine(&config, true).await, &["errors were found"]);
+    says(doctor::examine(&config, None, true).await, &["errors were found"]);
     assert_eq!(run(&url, "db migrate up").await, ExitCode::SUCCESS);
-    doctor::examine(&config, false).await.unwrap();
+    doctor::examine(&config, None, false).await.unwrap();
     let query = "select (select count(*) from sites) - (select count(*) from sync.row_versions where table_id = 4)";
     assert_eq!(client.query_one(query, &[]).await.unwrap().get::<_, i64>(0), 0, "rows without a version are adopted");
 }

@@ -989,7 +989,7 @@ async fn every_kind_of_bad_body_has_its_own_refusal_and_changes_nothing() {
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{name}");
     }
     let raw = |header: &'static str, value: &'static str| {
-        let request = reqwest::Client::new().post(format!("{}/sync/v1/push", centre.url)).body(body.clone());
+        let request = tests::client::plain().post(format!("{}/sync/v1/push", centre.url)).body(body.clone());
         let all = [("sync-protocol", "1"), ("sync-nonce", "n"), ("content-type", "application/x-ndjson")];
         let request = all
             .iter()
@@ -1118,9 +1118,10 @@ async fn a_hub_without_its_database_says_so_and_recovers_by_itself() {
     let answer = left.post("push", left.batch()).await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()));
     assert!(answer.retry_after);
-    let ready = reqwest::get(format!("{}/readyz", centre.url)).await.unwrap();
+    let ready = tests::client::plain().get(format!("{}/readyz", centre.url)).send().await.unwrap();
     assert_eq!(ready.status().as_u16(), 503);
-    assert_eq!(reqwest::get(format!("{}/healthz", centre.url)).await.unwrap().status().as_u16(), 200);
+    let healthy = tests::client::plain().get(format!("{}/healthz", centre.url)).send().await.unwrap();
+    assert_eq!(healthy.status().as_u16(), 200);
     cluster.start_again();
     let status = loop {
         let answer = left.post("push", left.batch()).await;

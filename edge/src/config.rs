@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sync::suggestion::did_you_mean;
 
 use crate::budget::DAILY_BYTES_MIN;
+use crate::trust::Transport;
 
 /// The file read when no other is named, if it is there.
 pub const FILE: &str = "edge.toml";
@@ -21,8 +22,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES"];
-const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes"];
+const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES", "EDGE_PLAIN_HTTP"];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub hub: Option<String>,
     /// How many bytes may be exchanged with the hub in a day of UTC; as many as needed when it is not given.
     pub daily_bytes: Option<u64>,
+    /// Whether a hub on another machine may be spoken to without TLS.
+    pub plain_http: bool,
 }
 
 /// Settings from one place.
@@ -51,6 +54,8 @@ pub struct Settings {
     pub log: Option<String>,
     /// `EDGE_DAILY_BYTES`.
     pub daily_bytes: Option<u64>,
+    /// `EDGE_PLAIN_HTTP`.
+    pub plain_http: Option<bool>,
 }
 
 /// A configuration that cannot be used.
@@ -91,6 +96,21 @@ pub enum ConfigError {
     /// A value that is no number of bytes, or too small a one.
     #[error("EDGE_DAILY_BYTES is {value:?}: give a number of bytes, {DAILY_BYTES_MIN} or more, or leave it out")]
     DailyBytes {
+        /// The value.
+        value: String,
+    },
+    /// A value that is neither true nor false.
+    #[error("EDGE_PLAIN_HTTP is {value:?}: give true or false, or leave it out")]
+    Truth {
+        /// The value.
+        value: String,
+    },
+    /// A hub on another machine without TLS.
+    #[error(
+        "the hub's URL {value:?} is not encrypted, and what is exchanged could be read on the way: give one with https://, or allow \
+         this one with EDGE_PLAIN_HTTP=true if the way is safe"
+    )]
+    PlainHttp {
         /// The value.
         value: String,
     },
@@ -157,21 +177,28 @@ fn merge(layers: [Settings; 4]) -> Settings {
         hub: above.hub.or(below.hub),
         log: above.log.or(below.log),
         daily_bytes: above.daily_bytes.or(below.daily_bytes),
+        plain_http: above.plain_http.or(below.plain_http),
     });
     merged.unwrap_or_default()
 }
 
 fn check(settings: Settings) -> Result<Config, ConfigError> {
-    let Settings { listen, data, hub, log: _, daily_bytes } = settings;
+    let Settings { listen, data, hub, log: _, daily_bytes, plain_http } = settings;
+    let plain_http = plain_http.unwrap_or(false);
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
     if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
         return Err(ConfigError::Hub { value: value.to_owned() });
+    }
+    let is_plain = |url: &&str| Transport::to(url) == Some(Transport::PlainHttp);
+    if let Some(value) = hub.as_deref().filter(is_plain).filter(|_| !plain_http) {
+        return Err(ConfigError::PlainHttp { value: value.to_owned() });
     }
     if let Some(bytes) = daily_bytes.filter(|bytes| *bytes < DAILY_BYTES_MIN) {
         return Err(ConfigError::DailyBytes { value: bytes.to_string() });
     }
     Ok(Config {
         daily_bytes,
+        plain_http,
         listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
         data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
         hub: hub.map(|url| url.trim_end_matches('/').to_owned()),
@@ -201,7 +228,14 @@ fn from_pairs(pairs: &[(String, String)]) -> Result<Settings, ConfigError> {
     let data = value("EDGE_DATA").map(PathBuf::from);
     let bytes = |value: String| value.trim().parse().map_err(|_| ConfigError::DailyBytes { value });
     let daily_bytes = value("EDGE_DAILY_BYTES").map(bytes).transpose()?;
-    Ok(Settings { listen: value("EDGE_LISTEN"), data, hub: value("EDGE_HUB"), log: value("EDGE_LOG"), daily_bytes })
+    let plain_http = match value("EDGE_PLAIN_HTTP").as_deref().map(str::trim) {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(other) => return Err(ConfigError::Truth { value: other.to_owned() }),
+    };
+    let (listen, hub, log) = (value("EDGE_LISTEN"), value("EDGE_HUB"), value("EDGE_LOG"));
+    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http })
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
@@ -250,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_higher_place_wins() {
-        let toml = from_toml("listen = '127.0.0.1:4'\nhub = 'http://hub:7400/'", Path::new(FILE)).unwrap();
+        let toml = from_toml("listen = '127.0.0.1:4'\nhub = 'https://hub:7400/'", Path::new(FILE)).unwrap();
         let dotenv = from_dotenv("# a comment\nexport EDGE_LISTEN=\"127.0.0.1:3\"\nDB_NAME=x").unwrap();
         let flags = Settings { listen: Some("127.0.0.1:1".to_owned()), ..Settings::default() };
         let environment = pairs("127.0.0.1:2");
@@ -260,7 +294,7 @@ mod tests {
             left[..highest].fill(Settings::default());
             let config = check(merge(left)).unwrap();
             assert_eq!(usize::from(config.listen.port()), highest + 1);
-            assert_eq!(config.hub.as_deref(), Some("http://hub:7400"), "said in one place only");
+            assert_eq!(config.hub.as_deref(), Some("https://hub:7400"), "said in one place only");
             assert_eq!(config.data, Path::new(DATA_DEFAULT));
         }
     }
@@ -271,6 +305,22 @@ mod tests {
         assert!(error.contains("my.toml (did you mean listen?)") && error.contains("lissten"), "{error}");
         let error = from_dotenv("EDGE_LISTN=x").unwrap_err().to_string();
         assert!(error.contains("EDGE_LISTN") && error.contains("did you mean EDGE_LISTEN?"), "{error}");
+    }
+
+    #[test]
+    fn a_hub_on_another_machine_is_not_spoken_to_in_plain_text_unless_that_is_said() {
+        let hub = |url: &str| Settings { hub: Some(url.to_owned()), ..Settings::default() };
+        for url in ["http://hub.example.com", "http://192.0.2.7:7400", "http://127.0.0.1.example.com"] {
+            let refused = check(hub(url)).unwrap_err().to_string();
+            assert!(refused.contains(url) && refused.contains("EDGE_PLAIN_HTTP=true"), "{refused}");
+            let allowed = from_pairs(&[("EDGE_PLAIN_HTTP".to_owned(), "true".to_owned())]).unwrap();
+            assert!(check(merge([hub(url), allowed, Settings::default(), Settings::default()])).unwrap().plain_http);
+        }
+        for url in ["https://hub.example.com", "http://127.0.0.1:7400", "http://[::1]:7400", "http://localhost:1"] {
+            assert!(!check(hub(url)).unwrap().plain_http, "{url}");
+        }
+        assert!(from_pairs(&[("EDGE_PLAIN_HTTP".to_owned(), "yes".to_owned())]).is_err());
+        assert_eq!(from_toml("plain_http = true", Path::new(FILE)).unwrap().plain_http, Some(true));
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub enum Request {
         hub: String,
         /// The code.
         code: String,
+        /// The certificates of the only CAs to trust, in PEM form; those that were given before, or the system's, without.
+        #[serde(default)]
+        ca: Option<String>,
     },
     /// Make a session for a person.
     Token {

@@ -17,6 +17,9 @@ use crate::data_dir::write_private;
 pub struct Credential {
     /// The hub's URL, without a slash at its end.
     pub hub: String,
+    /// The certificates of the only CAs that may have signed the hub's, in PEM form; those of the system when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Which edge the mirror belonged to before, if it was enrolled again. Whoever finds the mirror still that one's was cut
     /// short, and finishes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,7 +105,7 @@ mod tests {
             fence: Fence { count: 0, token: "hushed".to_owned() },
             former: Vec::new(),
         };
-        let credential = Credential { hub: "http://hub".to_owned(), follows: None, identity };
+        let credential = Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity };
         assert!(!format!("{credential:?}").contains("hush"), "{credential:?}");
         let path =
             std::env::temp_dir().join(format!("{}.json", u64::from_be_bytes(crate::clock::Clock::new().random())));

@@ -5,7 +5,7 @@
 //! | `edge.db` (and `-wal`, `-shm`) | the mirror | the writer's thread; plain clients |
 //! | `edge.db.damaged-`... | a mirror that was damaged, until somebody removes it | `rescue` |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
-//! | `credential.json`, 0600 | who this edge is to its hub | enrolment |
+//! | `credential.json`, 0600 | who this edge is to its hub, and which CA it trusts | enrolment |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `budget.json`, 0600 | the bytes exchanged today, when they are limited | `budget` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |

@@ -26,6 +26,7 @@ use crate::data_dir::DataDir;
 use crate::hub_client::{self, HubError};
 use crate::rescue;
 use crate::times;
+use crate::trust::{self, CLOCK_MS_MIN, Transport, Trust};
 
 /// Below so many free bytes the disk is an error: a large page from HQ may not fit.
 pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -35,8 +36,6 @@ pub const FREE_BYTES_WARN: u64 = 1024 * 1024 * 1024;
 pub const OFFSET_MS_WARN: u64 = 30_000;
 /// Rows that wait for longer than this are worth a warning, in milliseconds.
 pub const PENDING_MS_WARN: u64 = 24 * 60 * 60 * 1000;
-/// No clock stands before the day this was written: 2026-01-01T00:00:00Z, in Unix milliseconds.
-const CLOCK_MS_MIN: u64 = 1_767_225_600_000;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -82,10 +81,12 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
     findings.extend(set_aside(&data));
     let credential = Credential::load(&data.credential());
     findings.push(identity(state.as_ref(), &credential));
-    let stored = credential.ok().flatten().map(|credential| credential.hub);
+    let (stored, ca) = credential.ok().flatten().map(|credential| (credential.hub, credential.ca)).unzip();
+    let hub_ms = state.as_ref().and_then(trust::hub_ms);
     let stored = stored.or_else(|| state.and_then(|state| state.hub_url)).filter(|hub| !hub.is_empty());
     if let Some(hub) = config.hub.clone().or(stored) {
-        findings.push(reach(clock, &hub).await);
+        let trust = Trust { ca: ca.flatten(), plain_http: config.plain_http, hub_ms };
+        findings.push(reach(clock, &hub, &trust).await);
     }
     findings.extend(budget(&data, config.daily_bytes, clock.unix_ms()));
     findings.extend(running.as_ref().and_then(link));
@@ -326,9 +327,18 @@ fn identity(
     }
 }
 
-async fn reach(clock: Clock, hub: &str) -> Finding {
-    match hub_client::reach(clock, hub).await {
+async fn reach(clock: Clock, hub: &str, trust: &Trust) -> Finding {
+    const ALLOWED: &str = "give the hub a certificate (`hub ca init`), then use its https:// URL";
+    match hub_client::reach(clock, hub, trust).await {
+        Ok(()) if Transport::to(hub) == Some(Transport::PlainHttp) => {
+            warn("hub", format!("{hub} answers, and what is exchanged can be read on the way"), ALLOWED)
+        }
         Ok(()) => ok("hub", format!("{hub} answers")),
+        Err(problem @ (HubError::Tls { .. } | HubError::PlainHttp(_) | HubError::Trust(_))) => error(
+            "hub",
+            problem.to_string(),
+            "do what it says: it does not heal by itself; work goes on and waits meanwhile",
+        ),
         Err(problem @ HubError::NotTheHub(_)) => {
             warn("hub", problem.to_string(), "open a page in a browser on this network, and check EDGE_HUB")
         }

@@ -2,7 +2,8 @@
 //!
 //! Every request carries the protocol's version and a random nonce. An answer that does not echo them was not made by
 //! a hub, whatever its status says: the link counts as down, and nothing of it is believed. No redirect is followed
-//! and no proxy of the environment is used. Every wait and every body has an end.
+//! and no proxy of the environment is used. Every wait and every body has an end. Who may be a hub, `trust` says; without
+//! TLS only one on this box is spoken to, unless it was allowed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use tokio::time::timeout;
 
 use crate::budget::{Budget, UsedUp};
 use crate::clock::Clock;
+use crate::handshake::Trouble;
+use crate::trust::{CertificateTime, Transport, Trust, TrustError};
 
 /// How long a connection may take to come about, in milliseconds.
 pub const CONNECT_MS_MAX: u64 = 10_000;
@@ -52,6 +55,23 @@ pub enum HubError {
         /// Why.
         reason: String,
     },
+    /// TLS with the hub does not come about. What waits is kept, and sent when it does.
+    #[error("{url}: {trouble}")]
+    Tls {
+        /// Where.
+        url: String,
+        /// Why.
+        trouble: Box<Trouble>,
+    },
+    /// The hub is on another machine, and is not to be spoken to without TLS.
+    #[error(
+        "{0} is no https:// address, and what is exchanged could be read on the way: give the hub a certificate (`hub ca init`) and \
+         its https:// URL, or set EDGE_PLAIN_HTTP=true for `edge serve` if the way is safe"
+    )]
+    PlainHttp(String),
+    /// Whom to trust as the hub cannot be told.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Somebody else answers there: a captive portal, a proxy, another server.
     #[error("something that is not the hub answered at {0}: sign in to this network, or check the address")]
     NotTheHub(String),
@@ -98,9 +118,13 @@ impl HubError {
         match self {
             Self::UsedUp(used_up) => Failure::Overloaded(used_up.after_ms),
             Self::OnTheWay { after_ms: Some(after_ms), .. } => Failure::Overloaded(*after_ms),
-            Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. } | Self::Refused { .. } => {
-                Failure::Unreachable
-            }
+            Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::PlainHttp(_)
+            | Self::Trust(_)
+            | Self::NotTheHub(_)
+            | Self::OnTheWay { .. }
+            | Self::Refused { .. } => Failure::Unreachable,
             Self::Revoked(_) => Failure::Revoked,
             Self::Fence(_) => Failure::Fenced,
             Self::Overloaded { after_ms, .. } => Failure::Overloaded(*after_ms),
@@ -109,7 +133,16 @@ impl HubError {
 
     /// Whether it was the hub that said so.
     pub fn is_the_hubs(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::NotTheHub(_) | Self::OnTheWay { .. } | Self::UsedUp(_))
+        match self {
+            Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::PlainHttp(_)
+            | Self::Trust(_)
+            | Self::NotTheHub(_)
+            | Self::OnTheWay { .. }
+            | Self::UsedUp(_) => false,
+            Self::Revoked(_) | Self::Fence(_) | Self::Overloaded { .. } | Self::Refused { .. } => true,
+        }
     }
 }
 
@@ -118,6 +151,9 @@ impl HubError {
 pub struct HubClient {
     http: Client,
     hub: String,
+    transport: Option<Transport>,
+    is_pinned: bool,
+    time: CertificateTime,
     authorization: Option<HeaderValue>,
     clock: Clock,
     budget: Option<Arc<Budget>>,
@@ -127,8 +163,14 @@ pub struct HubClient {
 ///
 /// # Errors
 /// [`HubError`].
-pub async fn enroll(clock: Clock, hub: &str, code: &str, former: Option<FormerEdge>) -> Result<Enrolled, HubError> {
-    let client = HubClient::new(clock, hub, None)?;
+pub async fn enroll(
+    clock: Clock,
+    hub: &str,
+    trust: &Trust,
+    code: &str,
+    former: Option<FormerEdge>,
+) -> Result<Enrolled, HubError> {
+    let client = HubClient::new(clock, hub, trust, None)?;
     let enroll = Enroll { code: code.to_owned(), app_version: env!("CARGO_PKG_VERSION").to_owned(), former };
     client.ask_one("enroll", &enroll).await
 }
@@ -137,8 +179,8 @@ pub async fn enroll(clock: Clock, hub: &str, code: &str, former: Option<FormerEd
 ///
 /// # Errors
 /// [`HubError`], when that is not to be had from it now.
-pub async fn refuses(clock: Clock, hub: &str, credential: &str) -> Result<bool, HubError> {
-    let client = HubClient::new(clock, hub, Some(credential))?;
+pub async fn refuses(clock: Clock, hub: &str, trust: &Trust, credential: &str) -> Result<bool, HubError> {
+    let client = HubClient::new(clock, hub, trust, Some(credential))?;
     let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
     // Who asks is looked at before what is asked, which is nothing that a hub takes.
     match client.ask("hello", nothing, SILENCE_MS_MAX).await {
@@ -151,17 +193,12 @@ pub async fn refuses(clock: Clock, hub: &str, credential: &str) -> Result<bool, 
 /// Asks whether it is a hub that answers at a URL. Nothing is changed there: it is asked something that no hub takes.
 ///
 /// # Errors
-/// [`HubError::Unreachable`], [`HubError::NotTheHub`], and [`HubError::Overloaded`] when its database does not answer.
-pub async fn reach(clock: Clock, hub: &str) -> Result<(), HubError> {
-    let client = HubClient::new(clock, hub, None)?;
+/// Whatever is not the hub's own word, and [`HubError::Overloaded`] when its database does not answer.
+pub async fn reach(clock: Clock, hub: &str, trust: &Trust) -> Result<(), HubError> {
+    let client = HubClient::new(clock, hub, trust, None)?;
     let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
     match client.ask("hello", nothing, SILENCE_MS_MAX).await {
-        Err(
-            error @ (HubError::Unreachable { .. }
-            | HubError::NotTheHub(_)
-            | HubError::OnTheWay { .. }
-            | HubError::Overloaded { .. }),
-        ) => Err(error),
+        Err(error) if !error.is_the_hubs() || matches!(error, HubError::Overloaded { .. }) => Err(error),
         _ => Ok(()),
     }
 }
@@ -170,22 +207,30 @@ impl HubClient {
     /// A client of the hub at a URL, with the credential that it gave, if it did.
     ///
     /// # Errors
-    /// [`HubError::Unreachable`] when the system lacks what a client needs, or the credential is no header's value.
-    pub fn new(clock: Clock, hub: &str, credential: Option<&str>) -> Result<Self, HubError> {
+    /// [`HubError::Unreachable`] when the system lacks what a client needs, or the credential is no header's value;
+    /// [`HubError::PlainHttp`] and [`HubError::Trust`] when it is not to be spoken to.
+    #[expect(clippy::disallowed_methods, reason = "the client is given what TLS needs")]
+    pub fn new(clock: Clock, hub: &str, trust: &Trust, credential: Option<&str>) -> Result<Self, HubError> {
         let hub = hub.trim_end_matches('/').to_owned();
+        let transport = Transport::to(&hub);
+        if transport == Some(Transport::PlainHttp) && !trust.plain_http {
+            return Err(HubError::PlainHttp(hub));
+        }
+        let time = CertificateTime::new(clock, trust.hub_ms);
+        let tls = trust.client_config(transport, time.clone())?;
         let unusable = |reason: String| HubError::Unreachable { url: hub.clone(), reason };
-        let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().tls_backend_preconfigured(tls);
         let builder = builder.pool_idle_timeout(Duration::from_millis(IDLE_MS_MAX));
         let http = builder.connect_timeout(Duration::from_millis(CONNECT_MS_MAX)).build();
         let http = http.map_err(|error| unusable(causes(&error)))?;
-        let bearer = |credential: &str| {
+        let bearer = |credential: &str| -> Result<HeaderValue, HubError> {
             let mut value = HeaderValue::from_str(&format!("Bearer {credential}"))
                 .map_err(|_| unusable("the credential is damaged: enrol this edge again".to_owned()))?;
             value.set_sensitive(true);
             Ok(value)
         };
         let authorization = credential.map(bearer).transpose()?;
-        Ok(Self { http, hub, authorization, clock, budget: None })
+        Ok(Self { http, hub, transport, is_pinned: trust.ca.is_some(), time, authorization, clock, budget: None })
     }
 
     /// The same client, which exchanges no more than a budget allows.
@@ -199,7 +244,9 @@ impl HubClient {
     /// # Errors
     /// [`HubError`].
     pub async fn hello(&self, hello: &Hello) -> Result<Welcome, HubError> {
-        self.ask_one("hello", hello).await
+        let welcome: Welcome = self.ask_one("hello", hello).await?;
+        self.time.heard(welcome.unix_ms);
+        Ok(welcome)
     }
 
     /// Sends a batch.
@@ -218,7 +265,9 @@ impl HubClient {
     pub async fn pull(&self, pull: &Pull) -> Result<PulledPage, HubError> {
         let body = stream::write_one(pull).map_err(|error| self.unsendable(&error))?;
         let answer = self.ask("pull", body, SILENCE_MS_MAX + pull.wait_ms.min(LONG_POLL_MS)).await?;
-        frames::read_page(&answer).map_err(|error| self.broken(&error))
+        let page = frames::read_page(&answer).map_err(|error| self.broken(&error))?;
+        self.time.heard(page.head.unix_ms);
+        Ok(page)
     }
 
     /// Asks which writes the hub has taken, exactly.
@@ -297,7 +346,7 @@ impl HubClient {
         }
         let sent = timeout(Duration::from_millis(limit_ms), request.send()).await;
         let silent = |_| self.unreachable(format!("no answer within {} s", limit_ms / 1000));
-        let response = sent.map_err(silent)?.map_err(|error| self.unreachable(causes(&error)))?;
+        let response = sent.map_err(silent)?.map_err(|error| self.broken_off(&error))?;
         self.check_speaker(&response, &nonce)?;
         let (status, retry_after) = (response.status(), retry_after_ms(&response));
         let body = self.read(response).await?;
@@ -325,7 +374,7 @@ impl HubClient {
         loop {
             let chunk = timeout(Duration::from_millis(SILENCE_MS_MAX), response.chunk()).await;
             let silent = |_| self.unreachable(format!("the answer stopped for {} s", SILENCE_MS_MAX / 1000));
-            match chunk.map_err(silent)?.map_err(|error| self.unreachable(causes(&error)))? {
+            match chunk.map_err(silent)?.map_err(|error| self.broken_off(&error))? {
                 None => return Ok(body),
                 Some(chunk) if body.len() + chunk.len() <= BODY_BYTES_MAX => body.extend_from_slice(&chunk),
                 Some(_) => return Err(self.unreachable(format!("the answer has more than {BODY_BYTES_MAX} bytes"))),
@@ -335,6 +384,13 @@ impl HubClient {
 
     fn unreachable(&self, reason: String) -> HubError {
         HubError::Unreachable { url: self.hub.clone(), reason }
+    }
+
+    fn broken_off(&self, error: &reqwest::Error) -> HubError {
+        match Trouble::of(error, self.transport, self.is_pinned, &self.time) {
+            Some(trouble) => HubError::Tls { url: self.hub.clone(), trouble: Box::new(trouble) },
+            None => self.unreachable(causes(error)),
+        }
     }
 
     fn broken(&self, error: &FrameError) -> HubError {
@@ -392,5 +448,23 @@ fn causes(error: &dyn std::error::Error) -> String {
     match text.contains("dns error") {
         true => "its name cannot be looked up: check the address, and this network's DNS".to_owned(),
         false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_on_another_machine_is_not_spoken_to_without_tls_unless_it_was_allowed() {
+        let client = |hub: &str, plain_http| {
+            let trust = Trust { plain_http, ..Trust::default() };
+            HubClient::new(Clock::new(), hub, &trust, None).map(drop)
+        };
+        let refused = client("http://192.0.2.7:7400/", false).unwrap_err();
+        assert!(matches!(refused, HubError::PlainHttp(_)) && !refused.is_the_hubs(), "{refused}");
+        assert!(refused.to_string().contains("EDGE_PLAIN_HTTP=true"), "{refused}");
+        assert!(client("http://192.0.2.7:7400", true).is_ok());
+        assert!(client("http://127.0.0.1:7400", false).is_ok());
     }
 }

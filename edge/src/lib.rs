@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod draft;
 pub mod edits;
 pub mod exchange;
+pub mod handshake;
 pub mod history;
 pub mod hub_client;
 pub mod lockouts;
@@ -46,6 +47,7 @@ pub mod sync_handle;
 pub mod sync_loop;
 pub mod tasks;
 pub mod times;
+pub mod trust;
 pub mod upkeep;
 pub mod web;
 

@@ -19,6 +19,7 @@ use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
+use crate::trust::{Transport, Trust};
 use crate::{App, conflicts, hub_client, quarantine, sessions, status};
 
 /// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
@@ -27,7 +28,7 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
         Request::Status => status::load(&app).await.map_or_else(failed, |status| json(&status)),
         Request::Sync => sync(&app, &answers).await,
         Request::Verify => verify(&app).await,
-        Request::Enroll { hub, code } => enroll(&app, &hub, &code).await,
+        Request::Enroll { hub, code, ca } => enroll(&app, &hub, &code, ca).await,
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
         Request::DecideConflict { id, decision, email } => {
             decide(&app, id, decision, email).await.map_or_else(failed, |()| Answer::Done)
@@ -45,11 +46,17 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
 ///
 /// # Errors
 /// In words for a person: a wrong or used code, a hub that does not answer, an address that is no hub's.
-pub async fn trade(clock: Clock, hub: &str, code: &str) -> Result<Credential, String> {
-    trade_as(clock, hub, code, None).await
+pub async fn trade(clock: Clock, hub: &str, trust: Trust, code: &str) -> Result<Credential, String> {
+    trade_as(clock, hub, trust, code, None).await
 }
 
-async fn trade_as(clock: Clock, hub: &str, code: &str, former: Option<&SelfState>) -> Result<Credential, String> {
+async fn trade_as(
+    clock: Clock,
+    hub: &str,
+    trust: Trust,
+    code: &str,
+    former: Option<&SelfState>,
+) -> Result<Credential, String> {
     let hub = hub.trim_end_matches('/');
     let was = former.map(|state| FormerEdge {
         tenant: state.tenant.unwrap_or_default(),
@@ -57,8 +64,10 @@ async fn trade_as(clock: Clock, hub: &str, code: &str, former: Option<&SelfState
         fence: state.fence.clone(),
         incarnation: state.incarnation,
     });
-    let identity = hub_client::enroll(clock, hub, code, was).await.map_err(|error| error.to_string())?;
-    Ok(Credential { hub: hub.to_owned(), follows: former.and_then(|state| state.edge), identity })
+    let identity = hub_client::enroll(clock, hub, &trust, code, was).await.map_err(|error| error.to_string())?;
+    // A hub that shows no certificate has nothing to pin.
+    let ca = trust.ca.filter(|_| Transport::to(hub) == Some(Transport::Tls));
+    Ok(Credential { hub: hub.to_owned(), ca, follows: former.and_then(|state| state.edge), identity })
 }
 
 /// Takes an identity: keeps the credential, then tells the database and the sync loop.
@@ -67,7 +76,7 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
     if let Err(error) = credential.store(&path) {
         return failed(error);
     }
-    let Credential { hub, follows, identity } = credential;
+    let Credential { hub, ca: _, follows, identity } = credential;
     let (name, tenant, site) = (identity.name.clone(), identity.tenant, identity.site);
     let work = move |connection: &mut Connection| -> Result<(), StoreError> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -85,13 +94,15 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
     Answer::Enrolled { name, tenant, site }
 }
 
-async fn enroll(app: &App, hub: &str, code: &str) -> Answer {
+async fn enroll(app: &App, hub: &str, code: &str, ca: Option<String>) -> Answer {
+    // What the hub said of the time does not count here: whoever brings a code stands at the box and sees its clock.
+    let trust = Trust { ca, plain_http: app.config.plain_http, hub_ms: None };
     match app.db.read(|connection| self_state::load(connection)).await {
-        Ok(state) if state.is_enrolled() => match enroll_again(app, hub, code, &state).await {
+        Ok(state) if state.is_enrolled() => match enroll_again(app, hub, trust, code, &state).await {
             Ok(credential) => adopt(app, credential).await,
             Err(why) => failed(why),
         },
-        Ok(_) => match trade(app.clock, hub, code).await {
+        Ok(_) => match trade(app.clock, hub, trust, code).await {
             Ok(credential) => adopt(app, credential).await,
             Err(why) => failed(why),
         },
@@ -101,20 +112,22 @@ async fn enroll(app: &App, hub: &str, code: &str) -> Answer {
 
 /// A second identity for an edge that has one: only when the hub refuses that, because it was restored from a backup which is
 /// older than the edge, or has revoked it. The edge's work stays.
-async fn enroll_again(app: &App, hub: &str, code: &str, state: &SelfState) -> Result<Credential, String> {
+async fn enroll_again(app: &App, hub: &str, trust: Trust, code: &str, state: &SelfState) -> Result<Credential, String> {
     let known = Credential::load(&DataDir::new(&app.config.data).credential()).map_err(|error| error.to_string())?;
+    // The CA that it was enrolled with is trusted until another one is given.
+    let trust = Trust { ca: trust.ca.or_else(|| known.as_ref()?.ca.clone()), ..trust };
     let refused = match &known {
         None => true,
-        Some(Credential { identity, .. }) => {
-            hub_client::refuses(app.clock, hub, &identity.credential).await.map_err(|error| error.to_string())?
-        }
+        Some(Credential { identity, .. }) => hub_client::refuses(app.clock, hub, &trust, &identity.credential)
+            .await
+            .map_err(|error| error.to_string())?,
     };
     if !refused {
         let name = state.edge_name.as_deref().unwrap_or_default();
         let at = state.hub_url.as_deref().unwrap_or_default();
         return Err(format!("this edge is enrolled already, as {name} at {at}: give another --data for another edge"));
     }
-    trade_as(app.clock, hub, code, Some(state)).await
+    trade_as(app.clock, hub, trust, code, Some(state)).await
 }
 
 /// Exchanges now, and says how far it is on the way.

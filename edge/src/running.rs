@@ -132,7 +132,8 @@ mod tests {
 
     async fn opened(directory: &std::path::Path) -> self_state::SelfState {
         let listen = ([127, 0, 0, 1], 0).into();
-        let edge = open(Config { listen, data: directory.to_owned(), hub: None, daily_bytes: None }).unwrap();
+        let edge = open(Config { listen, data: directory.to_owned(), hub: None, daily_bytes: None, plain_http: false })
+            .unwrap();
         let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
         edge.close().await;
         state
@@ -143,7 +144,8 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("edge-running-{}", Clock::new().uuid_v4()));
         let data = DataDir::new(&directory);
         data.create().unwrap();
-        let first = Credential { hub: "http://hub".to_owned(), follows: None, identity: identity(1, 7, "fence") };
+        let first =
+            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(1, 7, "fence") };
         first.store(&data.credential()).unwrap();
         for _ in 0..2 {
             let state = opened(&directory).await;
@@ -155,8 +157,10 @@ mod tests {
         }
         // A second one, and the credential of an edge that this mirror never was.
         let again = Enrolled { former: vec![7], ..identity(9, 12, "again") };
-        let again = Credential { hub: "http://hub".to_owned(), follows: first.identity.edge.into(), identity: again };
-        let foreign = Credential { hub: "http://hub".to_owned(), follows: None, identity: identity(5, 30, "foreign") };
+        let again =
+            Credential { hub: "http://hub".to_owned(), ca: None, follows: first.identity.edge.into(), identity: again };
+        let foreign =
+            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(5, 30, "foreign") };
         for credential in [&again, &again, &foreign] {
             credential.store(&data.credential()).unwrap();
             let state = opened(&directory).await;

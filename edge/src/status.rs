@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::sync_handle::{Link, LinkState};
 use crate::times;
+use crate::trust::Transport;
 
 /// How this edge stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -34,6 +35,10 @@ pub struct Status {
     /// what waits also when it is full.
     #[schema(pattern = "^(ok|full|read_only|failing)$", example = "ok")]
     pub storage: &'static str,
+    /// How what is exchanged with the hub is kept from others: `tls`, `loopback` (it does not leave the box), `plain_http` (it
+    /// is not: that was allowed), or `none` when there is no hub.
+    #[schema(pattern = "^(tls|loopback|plain_http|none)$", example = "tls")]
+    pub transport: &'static str,
 }
 
 /// How this edge stands now.
@@ -47,6 +52,8 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
     let (edge, counts) = app.db.snapshot(read).await?;
     // The box's clock may have been set since the hub said what time it is.
     let offset_ms = link.hub_time_offset_ms(app.clock.unix_ms(), app.clock.monotonic_ms());
+    let hub = app.config.hub.as_deref().or(edge.hub_url.as_deref());
+    let transport = hub.and_then(Transport::to).map_or("none", Transport::name);
     let Link { state, caught_up, last_exchange_ms, last_error, .. } = link;
     // The link knows of nothing before this process began; the database does.
     Ok(Status {
@@ -59,6 +66,7 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
         conflicts_open: counts.conflicts_open,
         quarantined: counts.quarantined,
         storage: app.storage.condition().name(),
+        transport,
     })
 }
 

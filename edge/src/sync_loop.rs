@@ -13,7 +13,7 @@ use sync::sqlite::apply::Applied;
 use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::outbox::RETRY_REFUSED_MS;
 use sync::sqlite::receipts::Receipt;
-use sync::sqlite::{self, status};
+use sync::sqlite::{self, self_state, status};
 use sync::wire::frames::PulledPage;
 use sync::wire::recovery::Verification;
 use tokio::sync::{oneshot, watch};
@@ -21,11 +21,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::App;
-use crate::credential::Credential;
+use crate::credential::{Credential, CredentialError};
 use crate::data_dir::DataDir;
 use crate::exchange::{Exchange, Greeting, StepError};
 use crate::hub_client::HubClient;
 use crate::sync_handle::{Link, LinkState, SyncPort, SyncRequest};
+use crate::trust::{self, Trust};
 
 /// How often the file is looked at for writes of other programs, in milliseconds.
 pub const WATCH_MS: u64 = 30;
@@ -40,12 +41,13 @@ pub async fn run(app: App, mut port: SyncPort) {
 /// Waits for a credential; `None` when nobody will give one any more.
 async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
     loop {
-        let why = match client_of(app) {
+        let (state, why) = match client_of(app).await {
             Ok(hub) => return Some(hub),
-            Err(why) => why,
+            Err(NoClient::Unenrolled(why)) => (LinkState::Unenrolled, why),
+            Err(NoClient::Unusable(why)) => (LinkState::Offline, why),
         };
         let last_error = Some(why.clone());
-        port.link.send_replace(Link { state: LinkState::Unenrolled, last_error, ..Link::default() });
+        port.link.send_replace(Link { state, last_error, ..Link::default() });
         loop {
             match port.requests.recv().await? {
                 SyncRequest::Enrolled => break,
@@ -57,14 +59,26 @@ async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
     }
 }
 
+/// Why there is no client, in words for a person.
+enum NoClient {
+    /// There is no credential, or it cannot be read.
+    Unenrolled(String),
+    /// There is one, and its hub is not to be spoken to.
+    Unusable(String),
+}
+
 /// A client with this edge's credential.
-fn client_of(app: &App) -> Result<HubClient, String> {
-    let credential =
-        Credential::load(&DataDir::new(&app.config.data).credential()).map_err(|error| error.to_string())?;
-    let credential = credential.ok_or_else(|| "this edge is not enrolled: run edge enroll".to_owned())?;
+async fn client_of(app: &App) -> Result<HubClient, NoClient> {
+    let unenrolled = |error: CredentialError| NoClient::Unenrolled(error.to_string());
+    let credential = Credential::load(&DataDir::new(&app.config.data).credential()).map_err(unenrolled)?;
+    let nobody = || NoClient::Unenrolled("this edge is not enrolled: run edge enroll".to_owned());
+    let credential = credential.ok_or_else(nobody)?;
+    let unusable = |error: &dyn std::error::Error| NoClient::Unusable(error.to_string());
+    let state = app.db.read(|connection| self_state::load(connection)).await.map_err(|error| unusable(&error))?;
     let url = app.config.hub.as_deref().unwrap_or(&credential.hub);
-    let hub = HubClient::new(app.clock, url, Some(&credential.identity.credential));
-    Ok(hub.map_err(|error| error.to_string())?.within(app.budget.clone()))
+    let trust = Trust { ca: credential.ca, plain_http: app.config.plain_http, hub_ms: trust::hub_ms(&state) };
+    let hub = HubClient::new(app.clock, url, &trust, Some(&credential.identity.credential));
+    Ok(hub.map_err(|error| unusable(&error))?.within(app.budget.clone()))
 }
 
 /// What the loop wakes up for.
@@ -156,7 +170,7 @@ impl SyncLoop {
             self.publish();
             match self.wait(&mut written, &mut watcher).await {
                 Wake::Asked(None) => return,
-                Wake::Asked(Some(request)) => self.handle_request(request),
+                Wake::Asked(Some(request)) => self.handle_request(request).await,
                 Wake::Written => {
                     self.port.changed.send_modify(|count| *count = count.wrapping_add(1));
                     self.session.handle_written();
@@ -264,7 +278,7 @@ impl SyncLoop {
         self.pulling = Some(self.steps.spawn(async move { Step::Pulled(number, exchange.pull(wait_ms).await) }));
     }
 
-    fn handle_request(&mut self, request: SyncRequest) {
+    async fn handle_request(&mut self, request: SyncRequest) {
         match request {
             SyncRequest::Now(answer) => {
                 self.session.handle_sync_now();
@@ -275,15 +289,15 @@ impl SyncLoop {
                 let exchange = self.exchange.clone();
                 self.steps.spawn(async move { Step::VerifyAsked(exchange.ask_comparison().await) });
             }
-            SyncRequest::Enrolled => self.begin_anew(),
+            SyncRequest::Enrolled => self.begin_anew().await,
         }
     }
 
     /// The edge has got another identity. Nothing that was asked under the former one is of use.
-    fn begin_anew(&mut self) {
-        match client_of(&self.app) {
+    async fn begin_anew(&mut self) {
+        match client_of(&self.app).await {
             Ok(hub) => self.exchange = Exchange::new(self.app.clone(), hub),
-            Err(why) => return self.fail(why),
+            Err(NoClient::Unenrolled(why) | NoClient::Unusable(why)) => return self.fail(why),
         }
         self.steps = JoinSet::new();
         (self.pulling, self.page, self.terms, self.comparison) = (None, None, None, None);

@@ -6,6 +6,9 @@
 //!
 //! Nobody can make a program run out of files: connections beyond a limit, which follows from the system's, are answered
 //! 503 at once and closed. Those that are served go on.
+//!
+//! With TLS, a handshake is part of its own connection: it takes a place, has as long as a head may take, and holds up
+//! nobody who comes after it. Nothing is said in plain text there, so who comes when all places are taken is only closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +17,13 @@ use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 /// What somebody is told who comes when as many are served as may be.
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -43,12 +49,22 @@ impl Limits {
     }
 }
 
-/// Serves until `shutdown` resolves, then takes no new request, answers what is under way and returns.
-pub async fn serve(mut listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` resolves, then takes no new request, answers what is under way and returns. With an acceptor
+/// every connection is TLS.
+pub async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let head = Duration::from_millis(limits.head_ms_max);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits.head_ms_max));
+    http.timer(TokioTimer::new()).header_read_timeout(head);
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = GracefulShutdown::new();
+    // Dropped at the end: a handshake has no request under way that would have to be waited for.
+    let (ending, ended) = watch::channel(());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -57,19 +73,45 @@ pub async fn serve(mut listener: TcpListener, router: Router, limits: Limits, sh
             () = &mut shutdown => break,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            turn_away(&stream);
+            if tls.is_none() {
+                turn_away(&stream);
+            }
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
-        // What ends a connection early is the peer's doing, and nobody is left to be told.
+        let (http, router, watcher) = (http.clone(), router.clone(), connections.watcher());
+        let Some(acceptor) = &tls else {
+            tokio::spawn(async move {
+                answer(stream, &http, router, watcher).await;
+                drop(place);
+            });
+            continue;
+        };
+        let handshake = timeout(head, acceptor.accept(stream));
+        let mut ended = ended.clone();
         tokio::spawn(async move {
-            drop(connection.await);
+            let stream = tokio::select! {
+                stream = handshake => stream,
+                _ = ended.changed() => return,
+            };
+            // Who does not finish, or does not trust our certificate, has been told by an alert if that was possible.
+            if let Ok(Ok(stream)) = stream {
+                answer(stream, &http, router, watcher).await;
+            }
             drop(place);
         });
     }
-    drop(listener);
+    drop((listener, ending));
     connections.shutdown().await;
+}
+
+/// Answers what is asked on one connection.
+async fn answer<S>(stream: S, http: &http1::Builder, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    // What ends a connection early is the peer's doing, and nobody is left to be told.
+    drop(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await);
 }
 
 /// Says why, if the peer takes it at once, and closes.
@@ -91,6 +133,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
     use tokio::sync::oneshot;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
     use super::*;
 
@@ -126,14 +172,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(late));
-        let server = tokio::spawn(serve(listener, router, LIMITS, async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(listener, router, LIMITS, None, async { drop(stopped.await) }));
         let [one, other] = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         (one, other, go_on, stop, server)
     }
 
     async fn rest(stream: &mut TcpStream) -> String {
         let mut rest = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        let read = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
         read.expect("the connection is closed in time").unwrap();
         String::from_utf8(rest).unwrap()
     }
@@ -173,6 +219,76 @@ mod tests {
                 break;
             }
         }
+    }
+
+    /// A server that speaks TLS, what trusts it, and how to stop it.
+    async fn start_tls(
+        limits: Limits,
+    ) -> (std::net::SocketAddr, TlsConnector, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let server = server.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = Router::new().route("/", get(|| async { "well" }));
+        let tls = Some(TlsAcceptor::from(Arc::new(server)));
+        let server = tokio::spawn(serve(listener, router, limits, tls, async { drop(stopped.await) }));
+        (address, TlsConnector::from(Arc::new(client)), stop, server)
+    }
+
+    async fn ask_by_tls(address: std::net::SocketAddr, connector: &TlsConnector) -> String {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_never_comes_holds_up_nobody() {
+        let (address, connector, _stop, _server) = start_tls(Limits { head_ms_max: 3_600_000, ..LIMITS }).await;
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(&[0x16, 0x03]).await.unwrap();
+        let asked = timeout(Duration::from_secs(20), ask_by_tls(address, &connector)).await;
+        let text = asked.expect("it is answered beside them");
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("well"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn handshakes_lose_their_places_in_time_and_who_comes_meanwhile_is_not_told_in_plain_text() {
+        let (address, connector, _stop, _server) = start_tls(LIMITS).await;
+        let mut streams = Vec::new();
+        for _ in 0..=LIMITS.connections_max {
+            streams.push(TcpStream::connect(address).await.unwrap());
+        }
+        for stream in &mut streams {
+            assert_eq!(rest(stream).await, "");
+        }
+        assert!(ask_by_tls(address, &connector).await.ends_with("well"), "their places are free again");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_no_handshake() {
+        let (address, connector, stop, server) = start_tls(Limits { head_ms_max: 3_600_000, ..LIMITS }).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        // What comes to be after it was accepted after it.
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connecting = connector.connect("localhost".try_into().unwrap(), stream);
+        let idle = timeout(Duration::from_secs(20), connecting).await.expect("it is answered beside it").unwrap();
+        stop.send(()).unwrap();
+        assert_eq!(rest(&mut silent).await, "");
+        server.await.unwrap();
+        drop(idle);
     }
 
     #[tokio::test]

@@ -130,6 +130,7 @@ async fn the_rest_of_the_routes_answer_as_the_contract_says() {
         "conflicts_open",
         "quarantined",
         "storage",
+        "transport",
     ] {
         assert!(status.get(field).is_some(), "{field} in {status}");
     }

@@ -243,7 +243,7 @@ async fn a_busy_port_is_named() {
 /// What the hub answers to raw bytes.
 async fn raw(deployment: &Deployment, route: Route, body: Vec<u8>, headers: &[(&str, String)]) -> (u16, String) {
     let url = format!("http://127.0.0.1:{}{}", deployment.hub(0).port(), route.path());
-    let mut request = reqwest::Client::builder().no_proxy().build().expect("a client").post(url).body(body);
+    let mut request = tests::client::plain().post(url).body(body);
     for (name, value) in headers {
         request = request.header(*name, value);
     }

@@ -116,7 +116,10 @@ async fn a_name_that_cannot_be_looked_up_is_said_in_words_and_work_goes_on() {
     edge.stop();
     edge.surround(tests::deployment::Surroundings {
         starter: Vec::new(),
-        environment: vec![("EDGE_HUB".to_owned(), "http://no-such-hub.invalid:7400".to_owned())],
+        environment: vec![
+            ("EDGE_HUB".to_owned(), "http://no-such-hub.invalid:7400".to_owned()),
+            ("EDGE_PLAIN_HTTP".to_owned(), "true".to_owned()),
+        ],
     });
     edge.start().await;
     edge.api().await.patch(&format!("/tasks/{}", id(0)), &json!({"title": "without a name"})).await.expect(200);
@@ -127,6 +130,7 @@ async fn a_name_that_cannot_be_looked_up_is_said_in_words_and_work_goes_on() {
         .await;
     println!("{status}");
     assert_eq!((&status["state"], &status["pending"]), (&json!("offline"), &json!(1)), "{status}");
+    assert_eq!(status["transport"], "plain_http", "{status}");
     assert!(status["last_error"].as_str().is_some_and(|why| why.contains("no-such-hub.invalid")));
     edge.stop();
     edge.surround(tests::deployment::Surroundings::default());

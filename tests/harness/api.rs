@@ -69,7 +69,7 @@ impl Api {
     pub fn new(port: u16, token: Option<String>) -> Self {
         let limit = std::time::Duration::from_millis(ANSWER_MS_MAX);
         // A connection each: an edge closes one whose request it did not read to the end, such as too large a body.
-        let builder = reqwest::Client::builder().no_proxy().timeout(limit).pool_max_idle_per_host(0);
+        let builder = crate::client::builder().timeout(limit).pool_max_idle_per_host(0);
         let client = builder.build().expect("a client needs nothing");
         Self { base: format!("http://127.0.0.1:{port}"), token, client }
     }

@@ -148,7 +148,8 @@ impl Desk {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
-        let config = Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None };
+        let config =
+            Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None, plain_http: false };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
         let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
         let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };
@@ -156,7 +157,8 @@ impl Desk {
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
+        let client =
+            crate::client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
         Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock, _port: port }
     }
 

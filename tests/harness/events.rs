@@ -1,6 +1,6 @@
 //! A listener to an edge's server-sent events.
 
-use reqwest::{Client, Response};
+use reqwest::Response;
 use serde_json::Value;
 
 /// A stream of events.
@@ -24,7 +24,7 @@ pub struct Event {
 impl Events {
     /// Listens at an edge, from a place on if there is one.
     pub async fn open(url: &str, token: &str, after: Option<&str>) -> Self {
-        let mut request = Client::new().get(format!("{url}/api/v1/events")).bearer_auth(token);
+        let mut request = crate::client::plain().get(format!("{url}/api/v1/events")).bearer_auth(token);
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }

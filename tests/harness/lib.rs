@@ -4,6 +4,7 @@ pub mod api;
 pub mod campaign;
 pub mod centre;
 pub mod checkers;
+pub mod client;
 pub mod coverage;
 pub mod deployment;
 pub mod desk;

@@ -12,6 +12,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::refusal::Refusal;
 use crate::running::OpenError;
+use crate::trust::TrustError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub(super) enum CliError {
         /// The text.
         value: String,
     },
+    /// A CA that cannot be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A name that no table has which people may look at.
     #[error("there is no table {name:?}{}: the tables are {known}", did_you_mean(name, known.split(", ")))]
     Table {

@@ -27,12 +27,16 @@ pub(super) struct Arguments {
     /// The hub's URL, if it is no longer the one of the enrolment [environment: EDGE_HUB]
     #[arg(long, value_name = "URL")]
     hub: Option<String>,
+    /// Speak to a hub on another machine without TLS [environment: EDGE_PLAIN_HTTP=true]
+    #[arg(long)]
+    plain_http: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
-    let Arguments { listen, hub } = arguments;
-    let Loaded { config, log, .. } = options.load_with(Settings { listen, hub, ..Settings::default() })?;
+    let Arguments { listen, hub, plain_http } = arguments;
+    let flags = Settings { listen, hub, plain_http: plain_http.then_some(true), ..Settings::default() };
+    let Loaded { config, log, .. } = options.load_with(flags)?;
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -85,7 +89,7 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
         let _ = drained.wait_for(|stop| *stop).await;
     };
     let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
-    let mut server = tokio::spawn(listener::serve(listener, router, limits, asked_to_stop));
+    let mut server = tokio::spawn(listener::serve(listener, router, limits, None, asked_to_stop));
     let ended = tokio::select! {
         ended = &mut server => {
             tracing::error!(?ended, "the server ended by itself");

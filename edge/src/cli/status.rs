@@ -57,6 +57,15 @@ fn lines(status: &Value) -> Vec<(&'static str, String)> {
         _ => None,
     });
     lines.extend(disk.map(|words| ("Disk", words.to_owned())));
+    let transport = text("transport").and_then(|transport| match transport.as_str() {
+        "tls" => Some("encrypted (TLS)"),
+        "loopback" => Some("within this box"),
+        "plain_http" => {
+            Some("not encrypted, as EDGE_PLAIN_HTTP allows: give the hub a certificate and its https:// URL")
+        }
+        _ => None,
+    });
+    lines.extend(transport.map(|words| ("Transport", words.to_owned())));
     lines.extend(text("last_error").map(|error| ("Last error", error)));
     lines.push(("Clock", clock));
     lines
@@ -71,7 +80,7 @@ mod tests {
         let read = |status: Value| lines(&status).into_iter().map(|(label, words)| format!("{label}: {words}"));
         let troubled = serde_json::json!({"conflicts_open": 2, "hub_time_offset_ms": -40, "in_sync": false,
             "last_error": "no route to host", "last_exchange_at": "2026-01-01T00:00:00.000000Z", "pending": 1,
-            "quarantined": 1, "state": "upgrade_hub", "storage": "full"});
+            "quarantined": 1, "state": "upgrade_hub", "storage": "full", "transport": "plain_http"});
         let expected = [
             "State: upgrade hub",
             "In sync: no",
@@ -80,6 +89,7 @@ mod tests {
             "Conflicts: 2 open: edge conflicts list",
             "Refused: 1 row",
             "Disk: full: writes are refused, what waits is sent; make room",
+            "Transport: not encrypted, as EDGE_PLAIN_HTTP allows: give the hub a certificate and its https:// URL",
             "Last error: no route to host",
             "Clock: 40 ms ahead of the hub's",
         ];

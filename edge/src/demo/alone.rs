@@ -63,8 +63,13 @@ pub(super) async fn raise(stage: &mut Stage, place: &Place, clock: Clock) -> Res
 /// new PINs.
 async fn fill(place: &Place, clock: Clock) -> Result<BTreeMap<String, String>, DemoError> {
     let failed = |reason: String| DemoError::Part { name: NAME.to_owned(), reason };
-    let config =
-        Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), data: place.edge(NAME), hub: None, daily_bytes: None };
+    let config = Config {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        data: place.edge(NAME),
+        hub: None,
+        daily_bytes: None,
+        plain_http: false,
+    };
     let now_ms = clock.unix_ms();
     let now = i64::try_from(now_ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default();
     let sample = Sample::of(TENANT, SITE, now, clock).map_err(failed)?;

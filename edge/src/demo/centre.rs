@@ -64,7 +64,7 @@ pub(super) async fn raise(stage: &mut Stage, place: &Place, programs: &Path, clo
         site::wait_until(name, &data, last(stage), |_| true).await?;
         if !is_enrolled {
             let code = code(&database_url, place, tenant, site_name, name).await?;
-            site::ask(name, &data, &Request::Enroll { hub: hub_url, code }).await?;
+            site::ask(name, &data, &Request::Enroll { hub: hub_url, code, ca: None }).await?;
         }
         edges.push(Edge { name, tenant, site: site_name, process, data, people: Vec::new() });
     }

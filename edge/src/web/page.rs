@@ -125,6 +125,7 @@ fn pill(status: &Status, clock: SiteClock, now_ms: u64) -> Pill {
         _ if waiting.is_empty() => ("wait", "catching up".to_owned()),
         _ => ("wait", waiting),
     };
+    let words = if status.transport == "plain_http" { format!("{words} · not encrypted") } else { words };
     Pill { tone, words, why }
 }
 

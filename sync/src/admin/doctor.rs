@@ -5,6 +5,8 @@ use tokio_postgres::{Client, Config};
 
 use super::database::SERVER_VERSION_MIN;
 use super::{Failure, connect, print_json, print_line};
+use crate::hub::config::TlsFiles;
+use crate::hub::{certificate, clock};
 use crate::pg::attention::{self, OpenTransaction, SilentEdge, Undecided};
 use crate::pg::connection::{self, HUB_ROLE};
 use crate::pg::{StoreError, health, rights, schema};
@@ -13,13 +15,15 @@ use crate::pg::{StoreError, health, rights, schema};
 const OPEN_SECONDS_MAX: f64 = 60.0;
 /// And before it is an error.
 const OPEN_SECONDS_ALARM: f64 = 1_800.0;
+/// A certificate that is good for fewer days is worth renewing.
+const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// How long an edge may be silent before it is worth knowing, in days.
 const SILENT_DAYS_MAX: f64 = 1.0;
 
 /// Something that was found.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Finding {
-    /// `schema`, `role`, `rights`, `capture`, `server`, `transactions`, `edges` or `decisions`.
+    /// `schema`, `role`, `rights`, `capture`, `server`, `certificate`, `transactions`, `edges` or `decisions`.
     pub about: &'static str,
     /// Whether it is an error; otherwise it is only worth knowing.
     pub error: bool,
@@ -27,10 +31,11 @@ pub struct Finding {
     pub message: String,
 }
 
-/// Prints all findings; fails if one of them is an error.
-pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
+/// Prints all findings, also of the certificate that the settings name; fails if one of them is an error.
+pub async fn examine(database: &Config, tls: Option<&TlsFiles>, json: bool) -> Result<(), Failure> {
     let client = connect(database).await?;
     let mut findings = findings(&client).await?;
+    findings.extend(tls.and_then(|files| certificate(files, clock::unix_ms())));
     if findings.iter().all(|finding| finding.about != "schema") {
         findings.extend(attention(&client).await?);
     }
@@ -46,10 +51,24 @@ pub async fn examine(database: &Config, json: bool) -> Result<(), Failure> {
             print_line("all is well")?;
         }
     }
-    if errors == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Found(format!("{errors} errors were found in the central database")))
+    if errors == 0 { Ok(()) } else { Err(Failure::Found(format!("{errors} errors were found at the centre"))) }
+}
+
+/// Whether the certificate can be served with, and for how long.
+fn certificate(files: &TlsFiles, now_ms: u64) -> Option<Finding> {
+    let found = |error, message| Some(Finding { about: "certificate", error, message });
+    let usable = certificate::acceptor(files).and_then(|_| certificate::describe(&files.certificate));
+    let end = match usable {
+        Ok(described) => described.not_after,
+        Err(problem) => return found(true, problem.to_string()),
+    };
+    let days = end.saturating_sub(i64::try_from(now_ms / 1000).unwrap_or(i64::MAX)).div_euclid(24 * 60 * 60);
+    let path = files.certificate.display();
+    let renew = "renew it (`hub ca issue`, or where it is from) and start the hub again";
+    match days {
+        CERTIFICATE_DAYS_MIN.. => None,
+        0.. => found(false, format!("{path} ends in {days} days, and then no edge can connect: {renew}")),
+        _ => found(true, format!("{path} has ended, and no edge can connect: {renew}")),
     }
 }
 
@@ -132,4 +151,30 @@ pub async fn findings(client: &Client) -> Result<Vec<Finding>, StoreError> {
         |one: &health::Finding| Finding { about: "capture", error: one.problem.is_error(), message: one.to_string() };
     findings.extend(capture.iter().map(finding));
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::ca;
+
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+    #[test]
+    fn a_certificate_is_spoken_of_a_month_before_its_end_and_after_it() {
+        let directory = std::env::temp_dir().join(format!("hub-doctor-{}", clock::id()));
+        ca::init(&directory, &["hub.example.com".to_owned()], true).unwrap();
+        let files = TlsFiles { certificate: directory.join("hub.crt"), key: directory.join("hub.key") };
+        let end = certificate::describe(&files.certificate).unwrap().not_after;
+        let end_ms = u64::try_from(end).unwrap() * 1000;
+        assert!(certificate(&files, end_ms - 30 * DAY_MS).is_none());
+        let soon = certificate(&files, end_ms - 24 * DAY_MS - 1).expect("a note");
+        assert!(!soon.error && soon.message.contains("ends in 24 days"), "{soon:?}");
+        let over = certificate(&files, end_ms + 1000).expect("an error");
+        assert!(over.error && over.message.contains("has ended") && over.message.contains("hub ca issue"), "{over:?}");
+        let other = TlsFiles { key: directory.join("ca.key"), ..files.clone() };
+        let wrong = certificate(&other, clock::unix_ms()).expect("an error");
+        assert!(wrong.error && wrong.message.contains("belong together"), "{wrong:?}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

@@ -1,5 +1,6 @@
 //! What `hub`'s commands do. They say what is to happen and print the outcome; the statements are in [`crate::pg`].
 
+pub mod ca;
 pub mod database;
 pub mod doctor;
 pub mod dump;
@@ -16,6 +17,7 @@ use thiserror::Error;
 use tokio_postgres::Client;
 
 use crate::hub::ServeError;
+use crate::hub::certificate::CertificateError;
 use crate::hub::codes::COMMAND_CODES;
 use crate::hub::config::ConfigError;
 use crate::hub::error::causes;
@@ -39,6 +41,12 @@ pub enum Failure {
     /// The address is taken or not ours.
     #[error("cannot listen on {0}: {1}; set HUB_LISTEN to a free address")]
     Listen(String, #[source] std::io::Error),
+    /// A CA or a certificate was not made.
+    #[error(transparent)]
+    Ca(#[from] ca::CaError),
+    /// The hub's certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Serving ended by a failure.
     #[error("{}", causes(.0))]
     Serve(#[from] ServeError),
@@ -67,6 +75,8 @@ impl Failure {
             Self::Connect(_) => const { listed(COMMAND_CODES, "connect") },
             Self::Store(_) => const { listed(COMMAND_CODES, "database") },
             Self::Listen(..) => const { listed(COMMAND_CODES, "listen") },
+            Self::Ca(ca::CaError::Exists(_)) => const { listed(COMMAND_CODES, "file_exists") },
+            Self::Ca(_) | Self::Certificate(_) => const { listed(COMMAND_CODES, "certificate") },
             Self::Serve(_) => const { listed(COMMAND_CODES, "serve") },
             Self::Input(_) => const { listed(COMMAND_CODES, "input") },
             Self::Secret(_) => const { listed(COMMAND_CODES, "secret") },

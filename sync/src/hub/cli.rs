@@ -9,7 +9,9 @@ use clap_complete::Shell;
 use uuid::Uuid;
 
 use super::config::Settings;
-use crate::admin::{Failure, database, doctor, dump, edges, maintain, people, print_line, quarantine, recover, verify};
+use crate::admin::{
+    Failure, ca, database, doctor, dump, edges, maintain, people, print_line, quarantine, recover, verify,
+};
 use crate::wire::codes::ErrorCode;
 
 /// The hub of Waystation: stands before the central database and tends it.
@@ -35,12 +37,26 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve edges until SIGTERM or ctrl-c
-    #[command(after_help = "Example: HUB_LISTEN=0.0.0.0:7400 hub serve")]
+    #[command(
+        after_help = "Example: hub serve --listen 0.0.0.0:7400 --tls-cert hub-tls/hub.crt --tls-key hub-tls/hub.key"
+    )]
     Serve {
         /// Where to listen, instead of HUB_LISTEN
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<String>,
+        /// The certificate to serve TLS with, in PEM form, instead of HUB_TLS_CERT
+        #[arg(long, value_name = "FILE")]
+        tls_cert: Option<String>,
+        /// Its private key, instead of HUB_TLS_KEY
+        #[arg(long, value_name = "FILE")]
+        tls_key: Option<String>,
+        /// Serve without TLS where other machines reach it, as HUB_PLAIN_HTTP=true does
+        #[arg(long)]
+        plain_http: bool,
     },
+    /// Make the certificate that the hub shows to edges, signed by a CA of your own
+    #[command(subcommand, after_help = "Example: hub ca init --name hub.example.com")]
+    Ca(Ca),
     /// Tend the central database
     #[command(subcommand, after_help = "Example: hub db migrate up")]
     Db(Db),
@@ -93,6 +109,29 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Ca {
+    /// Make a CA, good for ten years, and a certificate and key for the hub, good for two; nothing is overwritten
+    #[command(after_help = "Example: hub ca init --name hub.example.com 192.0.2.7")]
+    Init(Made),
+    /// Make the hub's certificate anew, from the CA that is there
+    #[command(after_help = "Example: hub ca issue --dir hub-tls")]
+    Issue(Made),
+}
+
+#[derive(Debug, Args)]
+struct Made {
+    /// The directory of ca.crt, ca.key, hub.crt and hub.key
+    #[arg(long, value_name = "DIR", default_value = ca::DIRECTORY)]
+    dir: PathBuf,
+    /// The names and addresses under which edges reach the hub [default: those of the certificate that is there, or this
+    /// machine's]
+    #[arg(long, value_name = "HOSTNAME_OR_IP", num_args = 1..)]
+    name: Vec<String>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -294,12 +333,8 @@ fn paper(command: &Command) -> Option<Result<(), Failure>> {
 }
 
 async fn carry_out(cli: Cli) -> Result<(), Failure> {
-    let listen = match &cli.command {
-        Command::Serve { listen } => listen.clone(),
-        _ => None,
-    };
-    let flags = [("DATABASE_URL", cli.common.database_url), ("HUB_LISTEN", listen)];
-    let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let flags = cli.command.flags().into_iter().chain([("DATABASE_URL", cli.common.database_url)]);
+    let flags = flags.filter_map(|(name, value)| Some((name, value?)));
     let directory = PathBuf::from(".");
     let settings = Settings::gather(flags, environment(), &directory, cli.common.config.as_deref())?;
     for remark in settings.remarks() {
@@ -309,6 +344,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         // They were printed before any setting was read.
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Serve { .. } => super::run::serve(&settings.config()?).await,
+        Command::Ca(Ca::Init(Made { dir, name, json })) => ca::init(&dir, &name, json.json),
+        Command::Ca(Ca::Issue(Made { dir, name, json })) => ca::issue(&dir, &name, json.json),
         Command::Db(Db::Create { production }) => database::create(&settings.database()?, production).await,
         Command::Db(Db::Migrate(Migrate::Up(print))) => database::migrate(&settings.database()?, print.json).await,
         Command::Db(Db::Migrate(Migrate::Status(print))) => database::status(&settings.database()?, print.json).await,
@@ -318,7 +355,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Db(Db::Seed(print)) => database::seed(&settings.database()?, print.json).await,
         Command::Db(Db::Maintain(print)) => maintain::maintain(&settings.database()?, print.json).await,
         Command::Db(Db::Doctor(print)) | Command::Doctor(print) => {
-            doctor::examine(&settings.database()?, print.json).await
+            doctor::examine(&settings.database()?, settings.tls()?.as_ref(), print.json).await
         }
         Command::Edge(Edge::Enroll { tenant, site, name, json }) => {
             edges::enroll(&settings.database()?, &tenant, &site, &name, json.json).await
@@ -345,6 +382,21 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
             quarantine::discard(&settings.database()?, id, json.json).await
         }
         Command::Dump { tenant, table, .. } => dump::print(&settings.database()?, &tenant, table.as_deref()).await,
+    }
+}
+
+impl Command {
+    /// The settings that it was given, by the names of the environment.
+    fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        match self {
+            Self::Serve { listen, tls_cert, tls_key, plain_http } => vec![
+                ("HUB_LISTEN", listen.clone()),
+                ("HUB_TLS_CERT", tls_cert.clone()),
+                ("HUB_TLS_KEY", tls_key.clone()),
+                ("HUB_PLAIN_HTTP", plain_http.then(|| "true".to_owned())),
+            ],
+            _ => Vec::new(),
+        }
     }
 }
 

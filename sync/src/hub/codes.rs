@@ -103,6 +103,18 @@ pub const COMMAND_CODES: &[ErrorCode] = &[
     ),
     ErrorCode::new("database", 1, "the central database refused", "do what the message says; `hub doctor` knows more"),
     ErrorCode::new("listen", 1, "the address is taken, or not this machine's", "set HUB_LISTEN to a free address"),
+    ErrorCode::new(
+        "certificate",
+        1,
+        "a certificate or key cannot be read, made or served with",
+        "correct the file that is named; `hub ca` makes both",
+    ),
+    ErrorCode::new(
+        "file_exists",
+        1,
+        "the file to be made is there already; it was not touched",
+        "give another directory, or renew with `hub ca issue`",
+    ),
     ErrorCode::new("serve", 1, "serving ended by a failure", "read the message and start again"),
     ErrorCode::new(
         "input",

@@ -1,6 +1,7 @@
 //! Where the hub's settings come from: flags, then the environment, then `.env`, then `hub.toml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,19 @@ pub struct Config {
     pub database: tokio_postgres::Config,
     /// How many connections to it at most.
     pub connections: usize,
+    /// The certificate to serve TLS with; plain HTTP without one.
+    pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP may be served on an address that other machines reach.
+    pub plain_http: bool,
+}
+
+/// The PEM files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and its CA.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// A setting that cannot be used.
@@ -41,6 +55,15 @@ pub enum ConfigError {
     /// A value of another form.
     #[error("{0} is {1:?}, which is not {2}")]
     Value(&'static str, String, &'static str),
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{0} is given without {1}: TLS needs both; `hub ca init` makes them")]
+    Half(&'static str, &'static str),
+    /// Plain HTTP where others can listen in.
+    #[error(
+        "without TLS the hub does not listen on {0}, where credentials could be read on the way: give it a certificate \
+         (`hub ca init`, then HUB_TLS_CERT and HUB_TLS_KEY), or set HUB_PLAIN_HTTP=true if something before it speaks TLS"
+    )]
+    PlainHttp(SocketAddr),
 }
 
 /// Settings by name, each with where it was found first.
@@ -52,9 +75,20 @@ pub struct Settings {
 
 const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
 /// Our own settings; the environment and `.env` may hold those of other programs too.
-const KEYS: &[&str] = &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG"];
-const TOML_KEYS: &[&str] =
-    &["listen", "connections", "database_url", "db_host", "db_port", "db_user", "db_password", "db_name"];
+const KEYS: &[&str] = &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PLAIN_HTTP"];
+const TOML_KEYS: &[&str] = &[
+    "listen",
+    "connections",
+    "tls_cert",
+    "tls_key",
+    "plain_http",
+    "database_url",
+    "db_host",
+    "db_port",
+    "db_user",
+    "db_password",
+    "db_name",
+];
 const CONNECTIONS: usize = 16;
 const DOTENV: &str = ".env";
 const FILE: &str = "hub.toml";
@@ -136,7 +170,41 @@ impl Settings {
             }
         };
         let listen = self.value("HUB_LISTEN").unwrap_or("127.0.0.1:7400").to_owned();
-        Ok(Config { listen, database: self.database()?, connections })
+        let plain_http = match self.value("HUB_PLAIN_HTTP") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(text) => return Err(ConfigError::Value("HUB_PLAIN_HTTP", text.to_owned(), "true or false")),
+        };
+        Ok(Config { listen, database: self.database()?, connections, tls: self.tls()?, plain_http })
+    }
+
+    /// The certificate that is configured.
+    ///
+    /// # Errors
+    /// [`ConfigError::Half`].
+    pub fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        const CERTIFICATE: &str = "HUB_TLS_CERT";
+        const KEY: &str = "HUB_TLS_KEY";
+        match (self.value(CERTIFICATE), self.value(KEY)) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate: certificate.into(), key: key.into() })),
+            (Some(_), None) => Err(ConfigError::Half(CERTIFICATE, KEY)),
+            (None, Some(_)) => Err(ConfigError::Half(KEY, CERTIFICATE)),
+        }
+    }
+}
+
+impl Config {
+    /// Whether it may listen there: with TLS anywhere, without it where no other machine can listen in, or where it was
+    /// allowed.
+    ///
+    /// # Errors
+    /// [`ConfigError::PlainHttp`].
+    pub fn may_listen_on(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        match self.tls.is_some() || self.plain_http || address.ip().to_canonical().is_loopback() {
+            true => Ok(()),
+            false => Err(ConfigError::PlainHttp(address)),
+        }
     }
 }
 
@@ -176,13 +244,14 @@ fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, Confi
     }
     let setting = |(name, value): (String, toml::Value)| {
         let name = match name.as_str() {
-            "listen" | "connections" => format!("HUB_{}", name.to_uppercase()),
+            "listen" | "connections" | "tls_cert" | "tls_key" | "plain_http" => format!("HUB_{}", name.to_uppercase()),
             _ => name.to_uppercase(),
         };
         match value {
             toml::Value::String(text) => Ok((name, text)),
             toml::Value::Integer(number) => Ok((name, number.to_string())),
-            _ => Err(refuse(format!("{} has to be a text or a number", name.to_lowercase()))),
+            toml::Value::Boolean(truth) => Ok((name, truth.to_string())),
+            _ => Err(refuse(format!("{} has to be a text, a number, true or false", name.to_lowercase()))),
         }
     };
     table.into_iter().map(setting).collect()
@@ -232,6 +301,31 @@ mod tests {
         let remarks = settings([&[], &[("HUB_LISTNE", "x"), ("HOME", "/")], &[], &[]]).remarks();
         assert_eq!(remarks.len(), 1);
         assert!(remarks[0].contains("HUB_LISTNE") && remarks[0].contains("did you mean HUB_LISTEN?"), "{remarks:?}");
+    }
+
+    #[test]
+    fn without_tls_only_loopback_is_listened_on_unless_it_is_allowed() {
+        let flags = [("DB_HOST", "x")];
+        let config = |more: &[(&str, &str)]| settings([&[flags.as_slice(), more].concat(), &[], &[], &[]]).config();
+        let (own, all) = (([127, 0, 0, 1], 7400).into(), ([0, 0, 0, 0], 7400).into());
+        let plain = config(&[]).unwrap();
+        assert!(plain.may_listen_on(own).is_ok() && plain.may_listen_on("[::1]:1".parse().unwrap()).is_ok());
+        let refused = plain.may_listen_on(all).unwrap_err().to_string();
+        for words in ["0.0.0.0:7400", "hub ca init", "HUB_TLS_CERT", "HUB_PLAIN_HTTP=true"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+        assert!(config(&[("HUB_PLAIN_HTTP", "true")]).unwrap().may_listen_on(all).is_ok());
+        assert!(config(&[("HUB_TLS_CERT", "c"), ("HUB_TLS_KEY", "k")]).unwrap().may_listen_on(all).is_ok());
+        assert!(config(&[("HUB_PLAIN_HTTP", "yes")]).is_err());
+        let half = config(&[("HUB_TLS_KEY", "k")]).unwrap_err().to_string();
+        assert!(half.contains("HUB_TLS_KEY is given without HUB_TLS_CERT"), "{half}");
+    }
+
+    #[test]
+    fn the_files_keys_of_tls_are_those_of_the_environment() {
+        let read = parse_toml(Path::new("hub.toml"), "tls_cert = 'c'\ntls_key = 'k'\nplain_http = true").unwrap();
+        let expected = [("HUB_TLS_CERT", "c"), ("HUB_TLS_KEY", "k"), ("HUB_PLAIN_HTTP", "true")];
+        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     }
 
     #[test]

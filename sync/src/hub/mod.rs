@@ -1,6 +1,7 @@
 //! The hub: HTTP before the central database. It keeps no state of its own, so any number of them can work on one
 //! database.
 
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod codes;
@@ -22,6 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use crate::listener::{self, Limits};
 use crate::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
@@ -69,10 +71,12 @@ pub enum ServeError {
     Pool(#[from] BuildError),
 }
 
-/// Serves until `shutdown` resolves, then answers what is under way and returns. Waiting pulls are answered at once.
+/// Serves until `shutdown` resolves, then answers what is under way and returns. Waiting pulls are answered at once. With
+/// an acceptor it serves TLS.
 pub async fn serve(
     config: &Config,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let pool = connection::pool(&config.database, config.connections)?;
@@ -91,7 +95,7 @@ pub async fn serve(
         let _ = stop.send(true);
     };
     let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
-    listener::serve(listener, router(hub), limits, ending).await;
+    listener::serve(listener, router(hub), limits, tls, ending).await;
     poll.abort();
     upkeep.abort();
     pool.close();

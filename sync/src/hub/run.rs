@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, serve as serve_on};
+use super::{Config, certificate, serve as serve_on};
 use crate::admin::Failure;
 use crate::pg::connection;
 
@@ -19,6 +19,7 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
+    let tls = config.tls.as_ref().map(certificate::acceptor).transpose()?;
     match crate::admin::doctor::may_serve(&config.database).await {
         Err(Failure::Connect(error @ connection::ConnectError::NoServer(..))) => {
             tracing::warn!("{error}; requests are answered 503 until it does");
@@ -32,7 +33,8 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
     let listener =
         TcpListener::bind(&config.listen).await.map_err(|error| Failure::Listen(config.listen.clone(), error))?;
     let address = listener.local_addr().map_err(|error| Failure::Listen(config.listen.clone(), error))?;
-    tracing::info!(%address, database = connection::address(&config.database), "hub serves");
+    config.may_listen_on(address)?;
+    tracing::info!(%address, tls = tls.is_some(), database = connection::address(&config.database), "hub serves");
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|error| Failure::Listen(config.listen.clone(), error))?;
     let shutdown = async move {
@@ -42,6 +44,6 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         }
         tracing::info!("hub ends");
     };
-    serve_on(config, listener, shutdown).await?;
+    serve_on(config, listener, tls, shutdown).await?;
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(super) fn me() -> Value {
 /// How the edge stands.
 pub(super) fn status() -> Value {
     json!({"state": "online", "in_sync": true, "pending": 0, "last_exchange_at": AT, "last_error": null,
-        "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0, "storage": "ok"})
+        "hub_time_offset_ms": -13, "conflicts_open": 0, "quarantined": 0, "storage": "ok", "transport": "tls"})
 }
 
 /// What is known of a row.
