@@ -14,7 +14,7 @@ use crate::api::{Answer, Api};
 use crate::dumps;
 use crate::fault_proxy::FaultProxy;
 use crate::postgres::{Cluster, empty_database, shared_cluster};
-use crate::processes::{Finished, Process, Program, free_port, run};
+use crate::processes::{Finished, Process, Program, free_port, run, run_within};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
 
@@ -238,6 +238,12 @@ impl Deployment {
     /// Runs a `hub` command to its end.
     pub async fn hub_command(&self, arguments: &[&str]) -> Finished {
         self.hub_command_with(arguments, "").await
+    }
+
+    /// The same for a command that may take `limit_ms`.
+    pub async fn hub_command_within(&self, limit_ms: u64, arguments: &[&str]) -> Finished {
+        let environment = [("DATABASE_URL".to_owned(), self.database_url.clone())];
+        run_within(limit_ms, &Program::Hub.path(), arguments, &environment, self.directory.path(), "").await
     }
 
     /// Runs a `hub` command that reads its standard input.
@@ -478,6 +484,11 @@ impl Edge {
     /// Runs an `edge` command on its folder to its end.
     pub async fn command(&self, arguments: &[&str]) -> Finished {
         run(&Program::Edge.path(), arguments, &self.environment(), &self.directory, "").await
+    }
+
+    /// The same for a command that may take `limit_ms`.
+    pub async fn command_within(&self, limit_ms: u64, arguments: &[&str]) -> Finished {
+        run_within(limit_ms, &Program::Edge.path(), arguments, &self.environment(), &self.directory, "").await
     }
 
     /// What `edge dump` prints.
