@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::programs::{Finished, Running, edge, hub, is_alive, run};
+use tests::processes::Finished;
+use tests::programs::{Running, edge, hub, is_alive, run};
 use tests::scratch::Scratch;
 use tests::wait;
 
@@ -125,7 +126,7 @@ fn a_site_that_is_cut_off_keeps_its_writes_and_catches_up() {
     assert!(!demo.central_dump("techstart").contains("(cut off)"));
 
     codes_are_good_once(&demo, &scratch);
-    let unknown = run(edge(&["demo", "cut", "hq-9", "--dir"]).arg(demo.directory())).failed();
+    let unknown = run(edge(&["demo", "cut", "hq-9", "--dir"]).arg(demo.directory())).failed(1);
     assert!(unknown.contains("hq-9") && unknown.contains("hq-1, wh-1, office-1"), "{unknown}");
     everything_goes(demo, Signal::TERM);
 }
@@ -143,7 +144,7 @@ fn codes_are_good_once(demo: &Demo, scratch: &Scratch) {
     };
     let code = issued["code"].as_str().expect("code is text");
     let (wrong, data) = enroll("ZZZZ-ZZZZ-ZZZZ", "wrong");
-    let wrong = wrong.failed();
+    let wrong = wrong.failed(1);
     assert!(!data.exists(), "a wrong code leaves nothing");
     let (right, data) = enroll(code, "right");
     assert!(right.succeeded().contains("wh-2"));
@@ -151,8 +152,8 @@ fn codes_are_good_once(demo: &Demo, scratch: &Scratch) {
     let credential = std::fs::metadata(data.join("credential.json")).expect("the credential is kept");
     assert_eq!(mode(&credential.permissions()) & 0o777, 0o600);
     let (again, _) = enroll(code, "again");
-    assert!(again.failed().contains("code"), "{wrong}");
-    let twice = run(edge(&["enroll", "--hub", hub_url, "--code", code, "--data"]).arg(&data)).failed();
+    assert!(again.failed(1).contains("code"), "{wrong}");
+    let twice = run(edge(&["enroll", "--hub", hub_url, "--code", code, "--data"]).arg(&data)).failed(1);
     assert!(twice.contains("enrolled already"), "{twice}");
     run(edge(&["sync", "--data"]).arg(&data)).succeeded();
     assert_eq!(run(edge(&["dump", "--data"]).arg(&data)).succeeded(), demo.central_dump("acme-corp"));

@@ -30,7 +30,7 @@ fn path(scratch: &Scratch, name: &str) -> String {
 }
 
 /// Runs an edge command on a data directory, away from everybody's settings.
-fn on(scratch: &Scratch, data: &str, arguments: &[&str]) -> tests::programs::Finished {
+fn on(scratch: &Scratch, data: &str, arguments: &[&str]) -> tests::processes::Finished {
     run(edge(arguments).args(["--data", data]).current_dir(scratch.path()))
 }
 
@@ -46,9 +46,9 @@ fn a_second_edge_on_one_directory_exits_at_once_and_names_it() {
     let scratch = Scratch::new();
     let data = path(&scratch, "data");
     let (_edge, url) = Running::serve(Path::new(&data), &scratch);
-    let other_port = on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed();
+    let other_port = on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed(1);
     says(&other_port, &[&data, "another edge process"]);
-    let same_port = on(&scratch, &data, &["serve", "--listen", url.trim_start_matches("http://")]).failed();
+    let same_port = on(&scratch, &data, &["serve", "--listen", url.trim_start_matches("http://")]).failed(1);
     says(&same_port, &[&data, "another edge process"]);
 }
 
@@ -58,8 +58,8 @@ fn a_lock_without_a_control_socket_is_enough_to_be_kept_out() {
     let data = path(&scratch, "data");
     let (_edge, _) = Running::serve(Path::new(&data), &scratch);
     fs::remove_file(Path::new(&data).join("control.sock")).unwrap();
-    says(&on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed(), &["edge.db", "another edge process"]);
-    says(&on(&scratch, &data, &["status"]).failed(), &["edge.db", "another edge process"]);
+    says(&on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed(1), &["edge.db", "another edge process"]);
+    says(&on(&scratch, &data, &["status"]).failed(1), &["edge.db", "another edge process"]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_file_that_is_not_ours_is_left_as_it_is() {
         fs::write(&file, content).unwrap();
         let before = fs::read(&file).unwrap();
         for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["dump"], &["sync"]] {
-            says(&on(&scratch, &data, arguments).failed(), &["edge.db", "not an edge's database"]);
+            says(&on(&scratch, &data, arguments).failed(1), &["edge.db", "not an edge's database"]);
         }
         assert_eq!(fs::read(&file).unwrap(), before);
     }
@@ -87,7 +87,7 @@ fn a_busy_port_is_named_and_leaves_no_trace() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let data = path(&scratch, "data");
-    says(&on(&scratch, &data, &["serve", "--listen", &address]).failed(), &[&address, "--listen"]);
+    says(&on(&scratch, &data, &["serve", "--listen", &address]).failed(1), &[&address, "--listen"]);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
@@ -97,7 +97,7 @@ fn a_data_directory_that_cannot_be_one_is_named() {
     let file = path(&scratch, "file");
     fs::write(&file, "x").unwrap();
     for data in [file.clone(), format!("{file}/below")] {
-        says(&on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed(), &[&data, "--data"]);
+        says(&on(&scratch, &data, &["serve", "--listen", "127.0.0.1:0"]).failed(1), &[&data, "--data"]);
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "x");
 }
@@ -106,7 +106,7 @@ fn a_data_directory_that_cannot_be_one_is_named() {
 fn a_wrong_hub_is_told_apart_and_leaves_no_trace() {
     let scratch = Scratch::new();
     let data = path(&scratch, "data");
-    let enroll = |hub: &str| on(&scratch, &data, &["enroll", "--hub", hub, "--code", "AAAA-BBBB"]).failed();
+    let enroll = |hub: &str| on(&scratch, &data, &["enroll", "--hub", hub, "--code", "AAAA-BBBB"]).failed(1);
     says(&enroll("hub.example.com"), &["hub.example.com", "no URL"]);
     let nobody = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let unreachable = enroll(&nobody);
@@ -115,7 +115,7 @@ fn a_wrong_hub_is_told_apart_and_leaves_no_trace() {
     let no_hub = enroll(&portal);
     says(&no_hub, &[&portal]);
     assert_ne!(unreachable.replace(&nobody, ""), no_hub.replace(&portal, ""));
-    says(&on(&scratch, &data, &["enroll", "--code", "AAAA-BBBB"]).failed(), &["--hub", "EDGE_HUB"]);
+    says(&on(&scratch, &data, &["enroll", "--code", "AAAA-BBBB"]).failed(1), &["--hub", "EDGE_HUB"]);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
@@ -143,22 +143,22 @@ fn an_unknown_key_is_named_with_its_file() {
     let scratch = Scratch::new();
     let status = || run(edge(&["status"]).current_dir(scratch.path()));
     fs::write(scratch.path().join("edge.toml"), "lissten = '127.0.0.1:1'").unwrap();
-    says(&status().failed(), &["edge.toml", "lissten", "did you mean listen?"]);
+    says(&status().failed(1), &["edge.toml", "lissten", "did you mean listen?"]);
     fs::remove_file(scratch.path().join("edge.toml")).unwrap();
     fs::write(scratch.path().join(".env"), "EDGE_LISTN=127.0.0.1:1").unwrap();
-    says(&status().failed(), &[".env", "EDGE_LISTN", "did you mean EDGE_LISTEN?"]);
+    says(&status().failed(1), &[".env", "EDGE_LISTN", "did you mean EDGE_LISTEN?"]);
     fs::remove_file(scratch.path().join(".env")).unwrap();
-    says(&run(edge(&["status", "--config", "gone.toml"]).current_dir(scratch.path())).failed(), &["gone.toml"]);
-    says(&status().failed(), &["there is no edge in"]);
+    says(&run(edge(&["status", "--config", "gone.toml"]).current_dir(scratch.path())).failed(1), &["gone.toml"]);
+    says(&status().failed(1), &["there is no edge in"]);
     let stray = run(edge(&["status"]).env("EDGE_LISTNE", "x").current_dir(scratch.path()));
-    says(&stray.errors, &["EDGE_LISTNE", "does nothing", "did you mean EDGE_LISTEN?"]);
+    says(&stray.stderr, &["EDGE_LISTNE", "does nothing", "did you mean EDGE_LISTEN?"]);
     assert!(scratch.names().is_empty(), "looking makes nothing");
 }
 
 #[test]
 fn wrong_usage_exits_with_2_and_help_has_an_example() {
     for arguments in [&["serve", "--bogus"][..], &["token"], &["conflicts", "restore", "not-an-id"], &[]] {
-        assert_eq!(run(&mut edge(arguments)).status.code(), Some(2), "{arguments:?}");
+        assert_eq!(run(&mut edge(arguments)).code, Some(2), "{arguments:?}");
     }
     for command in ["serve", "enroll", "sync", "status", "dump", "token", "conflicts", "demo"] {
         says(&run(&mut edge(&[command, "--help"])).succeeded(), &["Example:"]);
@@ -179,8 +179,8 @@ fn shells_and_man_know_every_command() {
         let page = fs::read_to_string(Path::new(&pages).join(format!("{name}-{command}.1"))).unwrap();
         says(&page, &["Example:", "\\-\\-json"]);
         assert!(!Path::new(&pages).join("edge-demo-part.1").exists(), "what is hidden has no page");
-        says(&run(&mut program(&["man", "--dir", "/proc/pages"])).failed(), &["/proc/pages", "--dir"]);
-        assert_eq!(run(&mut program(&["completions", "tcsh"])).status.code(), Some(2));
+        says(&run(&mut program(&["man", "--dir", "/proc/pages"])).failed(1), &["/proc/pages", "--dir"]);
+        assert_eq!(run(&mut program(&["completions", "tcsh"])).code, Some(2));
     }
 }
 
@@ -197,7 +197,7 @@ fn commands_answer_alike_beside_a_running_edge_and_alone() {
         let nobody = ["--email", "nobody@example.com"];
         let decide = ["conflicts", "dismiss", "0b5cf6a4-8f9c-5b0e-9d51-6f0b3f2d7c11", nobody[0], nobody[1]];
         let others = [&["token", nobody[0], nobody[1]][..], &["sync"], &decide, &decide[..3]];
-        let mut said = others.map(|arguments| on(&scratch, &data, arguments).failed()).to_vec();
+        let mut said = others.map(|arguments| on(&scratch, &data, arguments).failed(1)).to_vec();
         said.push(on(&scratch, &data, &["dump"]).succeeded());
         said.push(on(&scratch, &data, &["conflicts", "list"]).succeeded());
         (status["state"].clone(), status["pending"].clone(), said)
@@ -250,7 +250,7 @@ fn a_demo_alone_has_people_and_takes_everything_with_it_when_killed() {
     let dump = on(&scratch, &text(&edge["data"]), &["dump", "--table", "tasks"]).succeeded();
     assert!(dump.lines().count() > 3, "{dump}");
 
-    let cut = on(&scratch, "x", &["demo", "cut", "hq-1", "--dir", &text(&ready["dir"])]).failed();
+    let cut = on(&scratch, "x", &["demo", "cut", "hq-1", "--dir", &text(&ready["dir"])]).failed(1);
     says(&cut, &["one edge alone", "no link"]);
 
     let pid = u32::try_from(edge["pid"].as_u64().unwrap()).unwrap();
@@ -266,7 +266,7 @@ fn mistakes_about_the_demo_have_their_own_messages() {
     let scratch = Scratch::new();
     let demo = |arguments: &[&str], variable: &str, value: &str| {
         let mut command = edge(arguments);
-        run(command.env("XDG_RUNTIME_DIR", scratch.path()).env(variable, value).current_dir(scratch.path())).failed()
+        run(command.env("XDG_RUNTIME_DIR", scratch.path()).env(variable, value).current_dir(scratch.path())).failed(1)
     };
     says(&demo(&["demo", "cut", "hq-1"], "X", ""), &["no demo was found"]);
     says(&demo(&["demo", "heal", "hq-1", "--dir", "nowhere"], "X", ""), &["no demo was found"]);

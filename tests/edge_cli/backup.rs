@@ -62,7 +62,7 @@ fn a_restore_overwrites_nothing_and_takes_only_whole_backups() {
     desk.says(&["backup", &file]);
     says(&desk.refuses(&["restore", &file]), &["edge.db is there already", "another --data", "[file_exists]"]);
     let nowhere = path(&desk.scratch, "nowhere");
-    let refused = |file: &str| on(&desk.scratch, &nowhere, &["restore", file]).failed();
+    let refused = |file: &str| on(&desk.scratch, &nowhere, &["restore", file]).failed(1);
     says(&refused("no.backup"), &["cannot read the backup no.backup", "[file]"]);
     says(
         &refused(desk.file("credential.json").to_str().unwrap()),
@@ -87,7 +87,7 @@ fn nothing_is_overwritten_and_a_failed_backup_leaves_nothing() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "something else");
     let below = path(&desk.scratch, "no/such/directory");
     says(&desk.refuses(&["backup", &below]), &[&below]);
-    says(&on(&desk.scratch, "nowhere", &["backup", "x"]).failed(), &["there is no edge in"]);
+    says(&on(&desk.scratch, "nowhere", &["backup", "x"]).failed(1), &["there is no edge in"]);
 
     fs::write(desk.file("credential.json"), "{").unwrap();
     says(&desk.refuses(&["backup", "x"]), &["credential.json", "damaged"]);

@@ -43,6 +43,6 @@ impl Desk {
     }
 
     pub(super) fn refuses(&self, arguments: &[&str]) -> String {
-        on(&self.scratch, &self.data, arguments).failed()
+        on(&self.scratch, &self.data, arguments).failed(1)
     }
 }

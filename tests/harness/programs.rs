@@ -8,37 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::processes::Program;
+use crate::processes::{Finished, Program};
 use crate::scratch::Scratch;
 use crate::wait;
-
-/// What a finished program left.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// Its standard output.
-    pub output: String,
-    /// Its standard error.
-    pub errors: String,
-}
-
-impl Finished {
-    /// The standard output of a program that has to succeed.
-    #[track_caller]
-    pub fn succeeded(self) -> String {
-        assert!(self.status.success(), "{}: {}", self.status, self.errors);
-        self.output
-    }
-
-    /// The one line of standard error of a program that has to fail with exit status 1.
-    #[track_caller]
-    pub fn failed(self) -> String {
-        assert_eq!(self.status.code(), Some(1), "{}{}", self.output, self.errors);
-        assert_eq!(self.errors.trim_end().lines().count(), 1, "not one line: {}", self.errors);
-        self.errors.trim_end().to_owned()
-    }
-}
 
 /// A command of the edge, away from the settings of whoever runs the tests.
 pub fn edge(arguments: &[&str]) -> Command {
@@ -54,7 +26,12 @@ pub fn hub(arguments: &[&str]) -> Command {
 pub fn run(command: &mut Command) -> Finished {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("programs print UTF-8");
-    Finished { status: output.status, output: text(output.stdout), errors: text(output.stderr) }
+    Finished {
+        command: format!("{command:?}"),
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// A program that runs until it is told to stop, and at the latest until this is dropped.
