@@ -8,12 +8,13 @@ use sync::merge::clock::Dot;
 use sync::merge::ids::{ReplicaId, RowId};
 use sync::sqlite::ledger::{self, Refused, Way};
 use sync::sqlite::versions::{self, Refusal, Tracked};
-use sync::sqlite::{self, apply, outbox, receipts, rows};
+use sync::sqlite::{apply, outbox, receipts, rows};
 use sync::wire::convert::fields;
 use sync::wire::frames::{PulledPage, PushAnswer};
 use sync::wire::message::{Fence, Outcome, Page, PullEnd, PullRow, Pushed, RowAnswer};
 use sync::wire::version::{DotsText, VectorText};
 use tests::desk::{FOREIGN, HERE, PEOPLE, TASK_HERE};
+use tests::mirror::open_when_free;
 use tests::programs::Running;
 use uuid::Uuid;
 
@@ -110,7 +111,7 @@ fn at_hq_since_is_when_the_hub_answered_by_its_own_clock() {
     this.sql(&format!("update tasks set title = 'x' where id = '{TASK_HERE}'"));
     let (hub_ms, batch, task) = (1_785_278_320_000, Uuid::from_u128(9), Uuid::try_parse(TASK_HERE).unwrap());
     let table = by_name("tasks").unwrap();
-    let store = sqlite::open(&Path::new(&this.data).join("edge.db")).unwrap();
+    let store = open_when_free(&Path::new(&this.data).join("edge.db")).unwrap();
     let (mut connection, _lock) = store.into_parts();
     outbox::prepare(&mut connection, batch, 1_000).unwrap().expect("the task waits");
     let row = RowAnswer {
@@ -211,7 +212,7 @@ fn refuse(this: &Desk) {
     this.sql(&format!("update tasks set title = 'x' where id = '{TASK_HERE}'"));
     let row = RowId(Uuid::try_parse(TASK_HERE).unwrap());
     let table = by_name("tasks").unwrap();
-    let mut store = sqlite::open(&Path::new(&this.data).join("edge.db")).unwrap();
+    let mut store = open_when_free(&Path::new(&this.data).join("edge.db")).unwrap();
     let tx = store.begin().unwrap();
     let (code, reason) = ("rule".to_owned(), "against the rule".to_owned());
     let tracked = versions::load(&tx, table, row).unwrap().unwrap();
