@@ -15,6 +15,8 @@ mod quarantine;
 #[path = "hub/site.rs"]
 mod site;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
 use sync::merge::clock::Dot;
@@ -62,8 +64,8 @@ async fn a_session_begins_with_a_directory_and_leaves_a_report() {
     let (centre, left, _right) = pair().await;
     let welcome = left.hello().await;
     assert_eq!(welcome.verdict, Verdict::Ok);
-    let names: Vec<&str> = welcome.directory.iter().map(|replica| replica.name.as_str()).collect();
-    assert_eq!(names, ["centre", "left", "right"]);
+    let names: BTreeSet<&str> = welcome.directory.iter().map(|replica| replica.name.as_str()).collect();
+    assert_eq!(names, ["centre", "left", "right"].into());
     assert_eq!(centre.value("select pending from sync.edge_status where name = 'left'").await, "3");
 }
 
@@ -196,6 +198,38 @@ async fn a_copy_gets_an_id_of_its_own_and_both_go_on() {
     }
 }
 
+/// A centre that went back to before it gave `replica` to the edge `left`, which had `former`.
+async fn lose(centre: &Centre, replica: u32, former: u32, drawn: &str) {
+    let lost = format!(
+        "update sync.edges set replica_id = {former} where name = 'left';
+         delete from sync.fences where replica_id = {replica}; delete from sync.replicas where id = {replica};
+         select setval('sync.replica_ids', {drawn})"
+    );
+    centre.execute(&lost).await;
+}
+
+#[tokio::test]
+async fn an_id_that_was_given_in_a_lost_future_is_given_to_nobody_else() {
+    let (centre, mut left, mut right) = pair().await;
+    let (former, drawn) = (left.me.replica, centre.value("select last_value from sync.replica_ids").await);
+    let lost = left.reidentify().await.replica;
+    lose(&centre, lost, former, &drawn).await;
+    assert_ne!(right.reidentify().await.replica, lost);
+}
+
+#[tokio::test]
+async fn ids_that_the_centre_has_lost_are_given_back_with_a_new_one_but_for_those_of_others() {
+    let (centre, mut left, right) = pair().await;
+    let (former, drawn) = (left.me.replica, centre.value("select last_value from sync.replica_ids").await);
+    let lost = left.reidentify().await.replica;
+    left.reidentify().await;
+    lose(&centre, left.me.replica, former, &drawn).await;
+    lose(&centre, lost, former, &drawn).await;
+    left.former = vec![lost, right.me.replica];
+    let own: BTreeSet<u32> = [former, lost, left.me.replica].into();
+    assert_eq!(left.reidentify().await.former.into_iter().collect::<BTreeSet<u32>>(), own);
+}
+
 #[tokio::test]
 async fn a_write_that_was_sent_under_a_new_name_is_known_by_its_former_names_too() {
     let (_centre, mut left, _right) = pair().await;
@@ -233,6 +267,10 @@ async fn a_write_with_the_name_and_stamp_of_an_accepted_one_is_another_when_it_s
     };
     let counts: Vec<usize> = left.accepted(&[row(&mine), row(&other)]).await.iter().map(|row| row.dots.len()).collect();
     assert_eq!(counts, [1, 0]);
+    left.write("tasks", id(100), json!({"title": "later"}));
+    left.push().await;
+    let counts: Vec<usize> = left.accepted(&[row(&mine), row(&other)]).await.iter().map(|row| row.dots.len()).collect();
+    assert_eq!(counts, [1, 0], "also when the row shows neither any more");
 }
 
 #[tokio::test]
@@ -259,18 +297,21 @@ async fn a_database_on_another_timeline_begins_a_new_incarnation_and_voids_token
         .await;
     centre.execute("update sync.row_versions set txid = 999999999 where table_id = 8").await;
     left.task(id(101), "two");
-    let welcome = left.hello().await;
-    assert_eq!(welcome.verdict, Verdict::Reconcile);
-    assert_ne!(welcome.incarnation.unwrap().to_string(), before);
+    let told = left.hello().await;
+    assert_eq!(told.verdict, Verdict::Reidentify, "what the centre knew of its numbers may be lost");
+    assert_ne!(told.incarnation.unwrap().to_string(), before);
     assert_ne!(centre.value("select replica from sync.hub").await, replica);
     assert_eq!(centre.value("select count(*) from sync.row_versions where txid = 999999999").await, "0");
     assert_eq!((left.post("push", left.batch()).await.status, right.try_page(0).await), (409, None));
+    left.reidentify().await;
+    let welcome = left.hello().await;
+    assert_eq!((welcome.verdict, welcome.incarnation), (Verdict::Reconcile, told.incarnation));
     let reconcile = welcome.reconcile.unwrap();
     assert_eq!(reconcile.renames.iter().map(|rename| rename.0.to_string()).collect::<Vec<_>>(), [replica]);
     let again = right.hello().await;
     assert_eq!(
         (again.verdict, again.incarnation),
-        (Verdict::Reconcile, welcome.incarnation),
+        (Verdict::Reidentify, welcome.incarnation),
         "one rewind, one incarnation"
     );
     assert_eq!(centre.value("select count(*) from sync.incarnations").await, "1");
@@ -302,19 +343,74 @@ async fn a_centre_that_lost_a_checkpoint_or_a_token_is_taken_for_rewound() {
     let back = "update sync.fences as f set (token_count, token, token_before, cursor_count, cursor_nonce) =
       (select token_count, token, token_before, cursor_count, cursor_nonce from saved s where s.replica_id = f.replica_id)";
     centre.execute(back).await;
-    let welcome = left.hello().await;
+    let told = left.hello().await;
     assert_eq!(
-        (welcome.verdict, centre.value("select count(*) from sync.incarnations").await.as_str()),
-        (Verdict::Reconcile, "1")
+        (told.verdict, centre.value("select count(*) from sync.incarnations").await.as_str()),
+        (Verdict::Reidentify, "1")
     );
-    left.fence = welcome.reconcile.unwrap().fence;
+    left.reidentify().await;
+    left.fence = left.hello().await.reconcile.unwrap().fence;
     left.cursor = None;
     centre.execute("drop table saved; create table saved as select * from sync.fences").await;
     left.task(id(100), "one");
     left.push().await;
     centre.execute(back).await;
-    assert_eq!(left.hello().await.verdict, Verdict::Reconcile);
+    assert_eq!(left.hello().await.verdict, Verdict::Reidentify);
     assert_eq!(centre.value("select count(*) from sync.incarnations").await, "2");
+}
+
+#[tokio::test]
+async fn a_pull_with_a_checkpoint_that_the_centre_has_lost_is_not_answered() {
+    let (centre, mut left, _right) = pair().await;
+    left.pull().await;
+    centre.execute("create table saved as select * from sync.fences").await;
+    left.pull().await;
+    let back = "update sync.fences as f set (cursor_count, cursor_nonce) =
+      (select cursor_count, cursor_nonce from saved s where s.replica_id = f.replica_id)";
+    centre.execute(back).await;
+    assert_eq!(left.try_page(0).await, None, "else it would count up to where it was");
+    assert_eq!(left.hello().await.verdict, Verdict::Reidentify);
+}
+
+#[tokio::test]
+async fn an_edge_that_went_back_behind_what_it_had_acknowledged_is_compared_though_it_had_sent_nothing_since() {
+    let (centre, mut left, _right) = pair().await;
+    left.pull().await;
+    let backup = left.clone();
+    centre.execute(&format!("insert into tasks (tenant_id, title) values ('{ACME}', 'new')")).await;
+    left.pull().await;
+    left.pull().await;
+    assert_eq!(left.hello().await.verdict, Verdict::Ok);
+    assert_eq!(backup.hello().await.verdict, Verdict::Reconcile, "deaths may be forgotten of which it was told");
+}
+
+#[tokio::test]
+async fn an_edge_and_a_centre_that_went_back_together_use_no_number_again_that_another_edge_has_seen() {
+    let (centre, mut left, mut right) = pair().await;
+    left.pull().await;
+    let mut backup = left.clone();
+    centre.execute("create table saved as select * from sync.fences").await;
+    left.task(id(100), "known to the other edge");
+    left.push().await;
+    right.pull().await;
+    let lost = written(&right, id(100));
+    centre
+        .execute(
+            "delete from tasks; delete from sync.row_versions where table_id = 8; delete from sync.accepted;
+             update sync.fences as f set (token_count, token, token_before, high_seq, last_batch, last_answer) =
+               (select token_count, token, token_before, high_seq, last_batch, last_answer from saved s
+                where s.replica_id = f.replica_id);
+             update sync.hub set timeline = '000000FF', system_identifier = coalesce(system_identifier, '1')",
+        )
+        .await;
+    backup.task(id(101), "written after both went back");
+    assert_eq!((written(&backup, id(101)).replica, written(&backup, id(101)).seq), (lost.replica, lost.seq));
+    assert_eq!(backup.hello().await.verdict, Verdict::Reidentify);
+    backup.reidentify().await;
+    backup.fence = backup.hello().await.reconcile.unwrap().fence;
+    assert_eq!(backup.push().await[&id(101)], "accepted");
+    let name = format!("select dots -> '*' ->> 0 from sync.row_versions where row_id = '{}'", id(101));
+    assert_ne!(centre.value(&name).await, lost.replica.to_string());
 }
 
 #[tokio::test]
@@ -720,6 +816,26 @@ async fn a_row_that_the_centre_forgot_is_a_conflict_and_not_an_insert() {
     assert_eq!(left.push().await[&id(100)], "merged");
     assert_eq!(centre.value("select count(*) from tasks").await, "0");
     assert_eq!(centre.value("select loser ->> 'value' from sync.conflicts").await, "edit of the gone");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+}
+
+#[tokio::test]
+async fn an_edit_that_meets_a_forgotten_death_at_its_edge_is_a_conflict_and_is_not_refused_for_ever() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "old");
+    settle(&centre, &mut [&mut left, &mut right]).await;
+    centre.execute("delete from tasks; delete from sync.row_versions where table_id = 8").await;
+    left.write("tasks", id(100), json!({"title": "first"}));
+    left.push().await;
+    right.write("tasks", id(100), json!({"title": "second"}));
+    right.pull().await;
+    assert_eq!(right.push().await[&id(100)], "merged", "the death that it was told of has no values to live by");
+    assert_eq!(centre.value("select count(*) from tasks").await, "0");
+    let listed = "select string_agg(loser ->> 'value', ', ' order by loser ->> 'value') from sync.conflicts
+      where register is not null";
+    assert_eq!(centre.value(listed).await, "first, second");
+    right.task(id(100), "made anew");
+    right.push().await;
     settle(&centre, &mut [&mut left, &mut right]).await;
 }
 

@@ -197,7 +197,7 @@ impl World {
             }
             let carried = unacknowledged(row, base, &own);
             let values = carried.map(|register| (register.clone(), row.values[register].clone())).collect::<Values>();
-            let push = Push { version: row.version.clone(), base: base.clone(), values };
+            let push = Push { version: row.version.clone(), base: base.clone(), values, needed: Vec::new() };
             edge.batches += 1;
             edge.in_flight = Some(Batch { number: edge.batches, push, row: row.clone(), seen: edge.actor.seen });
         }

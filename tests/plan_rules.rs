@@ -361,6 +361,25 @@ fn edit_by_a_second_edge_of_a_row_that_the_hub_forgot_is_listed_beside_the_first
 }
 
 #[test]
+fn edit_that_met_a_death_without_values_at_its_edge_is_listed_and_a_row_that_was_made_anew_there_lives() {
+    let history = &mut History::default();
+    let [mut hub, mut a, mut b, _] = four_that_know_one_task(history);
+    history.delete(&mut hub, 90);
+    hub.row.values.clear();
+    let told = hub.row.version.vv.clone();
+    set_title(history, &mut a, 100, "too late");
+    a.row.version.vv = a.row.version.vv.join(&told);
+    a.row.version.gone = a.row.version.gone.join(&hub.row.version.gone);
+    let PushPlan::Gone { conflicts } = hub_plans(Some(&hub.row), &push_of(&a, &told), &[2]) else {
+        panic!("a part of a row was taken for one")
+    };
+    assert_eq!(losers(&conflicts), [(Kind::EditDelete, Some("title"), 2, 1)]);
+    b.row = hub.row.clone();
+    history.insert(&mut b, 110, values(&[("title", "anew"), ("priority", "low")]));
+    assert!(matches!(hub_plans(Some(&hub.row), &push_of(&b, &told), &[3]), PushPlan::Store { .. }), "it is whole");
+}
+
+#[test]
 fn row_that_the_edge_deleted_too_leaves_no_conflict_when_the_hub_forgot_it() {
     let history = &mut History::default();
     let [hub, mut a, _, _] = four_that_know_one_task(history);

@@ -9,6 +9,7 @@
 //! What was lost is judged by what each replica had seen, which the simulation carries along by itself: a write may be gone
 //! only if nobody held it any more when somebody had gone back in time.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sync::hub::clock::unix_ms;
@@ -24,7 +25,7 @@ use tests::world::World;
 const SEEDS: u64 = 240;
 /// Seeds that fail for reasons that are known and not mended yet (`docs/next.md`). A run in which one of them is sound
 /// fails, so that the list stays true.
-const OPEN: [u64; 0] = [];
+const OPEN: [u64; 2] = [127, 238];
 /// How many run in a campaign.
 const CAMPAIGN_SEEDS: u64 = 20_000;
 /// Every how manieth seed is run twice.
@@ -50,8 +51,13 @@ fn judge(seed: u64, blank: &Blank) -> (Vec<String>, World) {
             living.map(|(row, (version, _))| (*row, version.clone())).collect()
         };
         if (&before.dump, living(before), &before.conflicts) != (&after.dump, living(after), &after.conflicts) {
-            let dumps = checkers::difference(&before.dump, &after.dump);
-            wrong.push(format!("repeated delivery changes {}: {dumps}", before.name));
+            let text = |replica: &Replica| {
+                let versions = living(replica).into_iter().map(|(row, version)| format!("{row:?} {version}\n"));
+                let conflicts = replica.conflicts.iter().map(|conflict| format!("{conflict:?}\n"));
+                replica.dump.clone() + &versions.chain(conflicts).collect::<String>()
+            };
+            let lines = checkers::difference(&text(before), &text(after));
+            wrong.push(format!("repeated delivery changes {}:\n{lines}", before.name));
         }
     }
     (wrong, world)
@@ -80,7 +86,11 @@ fn every_schedule_ends_with_equal_replicas_and_a_fate_for_every_write() {
                 if seed >= seeds {
                     return (failures, coverage);
                 }
-                let (wrong, world) = judge(seed, &blank);
+                let judged = std::panic::catch_unwind(AssertUnwindSafe(|| judge(seed, &blank)));
+                let Ok((wrong, world)) = judged else {
+                    failures.push(format!("SEED={seed} panics"));
+                    continue;
+                };
                 coverage.add(&world.coverage);
                 match (OPEN.contains(&seed), wrong.is_empty()) {
                     (true, true) => failures.push(format!("SEED={seed} is sound: take it from the list of open ones")),
@@ -103,7 +113,7 @@ fn every_schedule_ends_with_equal_replicas_and_a_fate_for_every_write() {
     print!("{coverage}");
     assert!(failures.is_empty(), "{} of {seeds} seeds fail:\n{}", failures.len(), failures.join("\n"));
     if seeds >= SEEDS {
-        assert_eq!(coverage.missing(), Vec::<&str>::new(), "no seed has come there");
+        assert_eq!(coverage.missing(campaign), Vec::<&str>::new(), "no seed has come there");
         assert!(faults >= FAULTS_MIN * seeds, "{faults} faults in {seeds} seeds");
     }
 }

@@ -222,6 +222,7 @@ impl Script {
             high_seq: 0,
             checkpoint: Checkpoint::default(),
             stale: false,
+            acknowledged: None,
         }
     }
 }

@@ -48,7 +48,12 @@ impl Copy {
         let own = [self.replica];
         let registers: Vec<_> = unacknowledged(&self.row, &self.base, &own).cloned().collect();
         let values = registers.into_iter().map(|register| (register.clone(), self.row.values[&register].clone()));
-        Push { version: self.row.version.clone(), base: self.base.clone(), values: values.collect() }
+        Push {
+            version: self.row.version.clone(),
+            base: self.base.clone(),
+            values: values.collect(),
+            needed: tasks().needed(),
+        }
     }
 
     fn tell(&self, page: &mut String) {

@@ -127,15 +127,16 @@ impl Exchange {
     /// [`StepError`]; then nothing has changed here.
     pub async fn reidentify(&self) -> Result<(), StepError> {
         let read = |connection: &mut Connection| -> Result<_, StoreError> {
-            Ok((self_state::load(connection)?.replica.0, reidentify::waiting(connection)?))
+            Ok((self_state::load(connection)?, reidentify::waiting(connection)?))
         };
-        let (replica, waiting) = self.app.db.read(read).await?;
+        let (this, waiting) = self.app.db.read(read).await?;
         let mut taken = reidentify::Taken::new();
         for rows in waiting.chunks(PUSH_ROWS_MAX) {
             let answer = self.hub.accepted(&Accepted { rows: rows.to_vec() }).await?;
             taken.extend(reidentify::taken(&answer.rows));
         }
-        let given = self.hub.reidentify(&Reidentify { replica }).await?;
+        let former = this.former.iter().map(|id| id.0).collect();
+        let given = self.hub.reidentify(&Reidentify { replica: this.replica.0, former }).await?;
         let work = move |connection: &mut Connection| reidentify::adopt(connection, &given, &taken);
         self.app.db.write(work).await?;
         self.forked.store(false, Ordering::Relaxed);

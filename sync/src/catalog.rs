@@ -130,6 +130,11 @@ impl Table {
         self.columns.iter().filter(|column| column.policy == Policy::Quiet).map(|column| column.name).collect()
     }
 
+    /// The registers without which there is no row.
+    pub fn needed(&self) -> Vec<&'static str> {
+        self.registers().filter(|register| !self.columns_of(register).all(|column| column.nullable)).collect()
+    }
+
     /// A column by name.
     pub fn column(&self, name: &str) -> Option<&'static Column> {
         self.columns.iter().find(|column| column.name == name)

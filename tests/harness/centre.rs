@@ -21,7 +21,6 @@ use sync::merge::conflict::{Conflict, Status};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
 use sync::merge::value::{Register, Value};
 use sync::merge::version::{Row, Version};
-use sync::pg::cursor::Snapshot;
 use sync::wire::convert;
 use sync::wire::message::PullRow;
 use sync::wire::version::{DotsText, VectorText, dots_text, vector_text};
@@ -31,7 +30,7 @@ pub use self::comparison::Compared;
 pub use self::feed::SentPage;
 pub use self::fences::Fence;
 pub use self::incarnations::{Incarnation, Kind};
-pub use self::push::Refused;
+pub use self::push::{LOWERED, Refused};
 pub use self::recovery::Recovered;
 use crate::journal::{Key, Knowledge, Seen};
 use crate::snapshots::Transactions;
@@ -73,7 +72,6 @@ pub struct Edge {
     replica: u32,
     asked: bool,
     verified_ms: u64,
-    acknowledged: Option<Snapshot>,
     seen_ms: u64,
     stale: bool,
 }
@@ -114,8 +112,8 @@ pub struct Database {
     replicas: BTreeMap<u32, Option<usize>>,
     edges: BTreeMap<usize, Edge>,
     fences: BTreeMap<u32, Fence>,
-    /// Each with the name under which it was sent.
-    accepted: BTreeMap<(RowId, u32, u64, u64), (u32, u64)>,
+    /// Each with the name under which it was sent, and what it said.
+    accepted: BTreeMap<(RowId, u32, u64, u64), fences::Taken>,
     refused: BTreeSet<(usize, RowKey)>,
 }
 

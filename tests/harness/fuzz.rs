@@ -72,7 +72,7 @@ pub fn push(bytes: &[u8]) {
         let mut version = Version { vv: row.vv.0, gone: row.gone.0, dots: row.dots.0 };
         let none = Version::default();
         clamp(&mut version, known.as_ref().map_or(&none, |row| &row.version), &[EDGE], Hlc::ceiling(BEGIN_MS));
-        let incoming = Push { version, base: row.base.0, values };
+        let incoming = Push { version, base: row.base.0, values, needed: table.needed() };
         let plan = plan_push(table.id, RowId(row.id), known.as_ref(), &incoming, &[EDGE], &table.quiet());
         if let PushPlan::Store { row, .. } = plan {
             assert!(row.version.vv.includes(&incoming.version.vv), "a stored push is known afterwards");

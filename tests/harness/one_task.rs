@@ -18,6 +18,8 @@ use crate::history::{Actor, History};
 pub const TASKS: TableId = TableId(8);
 /// The one row there is.
 pub const ROW: RowId = RowId(Uuid::from_u128(1));
+/// What a task cannot be without.
+pub const NEEDED: [&str; 2] = ["title", "priority"];
 /// A clock that is far ahead, in Unix milliseconds.
 pub const YEAR_2099_MS: u64 = 4_070_908_800_000;
 
@@ -71,7 +73,7 @@ pub fn push_of(edge: &Actor, base: &Vector) -> Push {
     let own = [edge.id];
     let carried = unacknowledged(&edge.row, base, &own);
     let values = carried.map(|register| (register.clone(), edge.row.values[register].clone())).collect();
-    Push { version: edge.row.version.clone(), base: base.clone(), values }
+    Push { version: edge.row.version.clone(), base: base.clone(), values, needed: NEEDED.to_vec() }
 }
 
 /// What the hub plans for a push by a replica whose ids are `own`.

@@ -113,6 +113,8 @@ pub struct World {
     /// Backups of the centre.
     pub backups: Vec<Database>,
     lost: Seen,
+    /// Writes that only a conflict still held, and that was lost.
+    unlisted: Seen,
     renamed: bool,
     batches: Vec<(usize, Vec<u8>, u64)>,
     pages: Vec<(usize, Vec<u8>)>,
@@ -142,6 +144,7 @@ impl World {
             copies: Vec::new(),
             backups: Vec::new(),
             lost: Seen::new(),
+            unlisted: Seen::new(),
             renamed: false,
             batches: Vec::new(),
             pages: Vec::new(),
@@ -333,7 +336,8 @@ impl World {
             rows: self.nodes[0].site.rows(),
             replicas,
             violations: self.violations.clone(),
-            lost: self.lost.clone(),
+            // What was under way when everybody else had lost it, and arrived.
+            lost: self.lost.difference(&self.held()).chain(&self.unlisted).copied().collect(),
             renamed: self.renamed,
             forgotten: self.centre.forgotten.iter().map(|key| name_of(*key)).collect(),
             known: self.centre.database.knowledge.all(),

@@ -217,6 +217,8 @@ pub(crate) struct Site {
     pub(crate) audits: Vec<Audit>,
     /// What rows that wait were called under former ids.
     pub(crate) formerly: BTreeMap<Uuid, Vec<FormerName>>,
+    /// The ids that it had.
+    pub(crate) former: Vec<u32>,
 }
 
 impl Site {
@@ -236,6 +238,7 @@ impl Site {
             conflicts: BTreeMap::new(),
             audits: Vec::new(),
             formerly: BTreeMap::new(),
+            former: Vec::new(),
         }
     }
 
@@ -275,11 +278,12 @@ impl Site {
 
     /// Takes a new id, and moves everything that waits to it.
     pub(crate) async fn reidentify(&mut self) -> Reidentified {
-        let asked = stream::write_one(&Reidentify { replica: self.me.replica }).unwrap();
+        let asked = stream::write_one(&Reidentify { replica: self.me.replica, former: self.former.clone() }).unwrap();
         let given: Reidentified = stream::read_one(&self.post("reidentify", asked).await.body).unwrap();
         let former = self.replica();
         (self.me.replica, self.fence, self.seq) = (given.replica, given.fence.clone(), 0);
         let new = self.replica();
+        self.former = given.former.clone();
         for ((_, id), local) in &mut self.rows {
             let Some(base) = &local.base else { continue };
             let waiting = unanswered(&local.row.version, base, &[former]);

@@ -10,11 +10,11 @@ use super::error::Error;
 use super::sync_routes::{answer, answer_one, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
-use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_copied, ruling};
+use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::StoreError;
-use crate::pg::cursor::Cursor;
+use crate::pg::cursor::{self, Cursor};
 use crate::pg::edges::{self, Edge};
 use crate::pg::incarnation::{self, Incarnation, Rewind};
 use crate::pg::{accepted, digest, feed, fences, recovery};
@@ -59,14 +59,17 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     // Only what the hub has sealed proves a rewind; what an edge merely says changes nothing for others.
     let unknown = shown.filter(|_| !here && renames.is_none());
     let known = known(&edge);
+    let start = cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
+    let behind = here && cursor::is_behind(start, edge.acknowledged.as_ref());
     let greeting = Greeting {
         here,
         unknown: unknown.is_some(),
         history: history(&said, &known),
-        copied: is_copied(&said, &known),
+        spent: is_spent(&said, &known),
         has_cursor: cursor.is_some(),
         // What an edge has before its first window it is not told the end of: it reads that first.
-        asked: hello.reconcile || hello.cursor.is_some() && (edge.stale || digest::is_due(client, edge.id).await?),
+        asked: hello.reconcile
+            || hello.cursor.is_some() && (edge.stale || behind || digest::is_due(client, edge.id).await?),
     };
     match ruling(greeting) {
         Ruling::GoOn => Ok(judged(Verdict::Ok)),
@@ -83,8 +86,9 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
             };
             let reason = format!("the edge {} holds what this database has lost", edge.name);
             begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;
-            // Whatever it agreed with before, it was told of nothing since.
-            reconcile(client, &edge, if here { present.id } else { since }).await
+            // As everybody else who comes from a former incarnation. What it agreed with before, it says again.
+            let incarnation = incarnation::present(client).await?;
+            Ok(Judged { verdict: Verdict::Reidentify, incarnation, reconcile: None })
         }
     }
 }
@@ -188,11 +192,12 @@ pub(super) async fn accepted(State(hub): State<Hub>, edge: Edge, body: Body) -> 
 
 /// `POST /sync/v1/reidentify`: a new replica id for a restored edge or a copy.
 pub(super) async fn reidentify(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
-    let Reidentify { replica } = read_one(body).await?;
+    let Reidentify { replica, former } = read_one(body).await?;
+    let had: Vec<ReplicaId> = std::iter::once(replica).chain(former).map(ReplicaId).collect();
     let mut client = hub.pool.get().await?;
     let key = feed::seal_key(&**client).await?;
-    let former = edges::replicas(&**client, edge.id).await?.into_iter().map(|id| id.0).collect();
-    let (id, fence) = fences::reidentify(&mut client, &key, &edge, clock::random()?).await?;
+    let (id, former, fence) = fences::reidentify(&mut client, &key, &edge, &had, clock::random()?).await?;
+    let former = former.iter().map(|id| id.0).collect();
     tracing::warn!(edge = edge.name, former = replica, replica = id.0, "a restored or copied edge got a new id");
     answer_one(&Reidentified { replica: id.0, former, fence })
 }

@@ -16,10 +16,11 @@ use serde::de::DeserializeOwned;
 use super::error::{Error, causes};
 use super::recovery_routes::{Judged, adopted, judge, present};
 use super::{Hub, clock, edge_auth};
+use crate::merge::fence::{Mark, is_of_another_history};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
-use crate::pg::cursor::{self, Cursor};
+use crate::pg::cursor::{self, Checkpoint, Cursor};
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
 use crate::pg::{batch, digest, feed, fences, health, incarnation, ledger};
 use crate::wire::message::{
@@ -165,7 +166,10 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
         let asked = pull.cursor.is_some() && (edge.stale || digest::is_due(&**client, edge.id).await?);
-        if asked || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
+        let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
+        let foreign = cursor.checkpoint.replica == pull.replica
+            && is_of_another_history(&mark(&cursor.checkpoint), &mark(&edge.checkpoint));
+        if asked || foreign || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
             return Err(Error::Fence);
         }
         cursor.incarnation = present.id;

@@ -61,6 +61,12 @@ pub enum History {
     CentreRewound,
 }
 
+/// Whether a checkpoint is not of this history: the centre knows of no such one, or of another in its place. A pull that
+/// shows one is not answered: a centre that went back would count up to where it was and never hear of it.
+pub fn is_of_another_history(said: &Mark, known: &Mark) -> bool {
+    said.count > known.count || said.count == known.count && said.word != known.word
+}
+
 /// Compares the two.
 pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
     let checkpoint_ahead = said.checkpoint.as_ref().is_some_and(|mark| mark.count > known.checkpoint.count);
@@ -90,8 +96,8 @@ pub struct Greeting {
     pub unknown: bool,
     /// How the two histories stand.
     pub history: History,
-    /// Whether its id was used by a copy of it since the present incarnation began ([`is_copied`]).
-    pub copied: bool,
+    /// Whether its id is not to be used any more ([`is_spent`]); asked of an edge from a former incarnation.
+    pub spent: bool,
     /// Whether it has a cursor that can be opened, or has not pulled yet.
     pub has_cursor: bool,
     /// Whether somebody wants the two to be compared.
@@ -109,23 +115,27 @@ pub enum Ruling {
     Compare,
     /// The edge learns of the present incarnation, renames, and is compared.
     Rejoin,
-    /// A new incarnation begins; then as [`Ruling::Rejoin`].
+    /// A new incarnation begins; then as [`Ruling::Reidentify`].
     Rewind,
 }
 
-/// Whether somebody else goes by the id of an edge that comes from a former incarnation: the hub knows of more writes than
-/// it has made, or has taken a push under a token that it was never given.
-pub fn is_copied<Id>(said: &Said<Id>, known: &Known<Id>) -> bool {
-    let pushed = !known.token.word.is_empty() && known.last_batch.is_some();
-    said.seq < known.high_seq || pushed && said.token != known.token
+/// Whether an edge that comes from a former incarnation may not go on under its id.
+///
+/// One that was given in a former incarnation has no token: what the centre knew of its numbers may be lost, so nobody can
+/// tell whether the edge went back as well, or is one of two copies, and would use numbers again that others hold. One that
+/// was given in the present incarnation is spent if somebody else goes by it: the hub knows of more writes than the edge has
+/// made, or has taken a push under a token that it was never given.
+pub fn is_spent<Id>(said: &Said<Id>, known: &Known<Id>) -> bool {
+    let pushed = known.last_batch.is_some();
+    known.token.word.is_empty() || said.seq < known.high_seq || pushed && said.token != known.token
 }
 
 /// Rules on a hello. Marks of a former incarnation are void, so the histories are compared only within the present one.
 pub fn ruling(greeting: Greeting) -> Ruling {
-    let Greeting { here, unknown, history, copied, has_cursor, asked } = greeting;
+    let Greeting { here, unknown, history, spent, has_cursor, asked } = greeting;
     match () {
         () if here && history == History::CentreRewound || unknown => Ruling::Rewind,
-        () if !here && copied => Ruling::Reidentify,
+        () if !here && spent => Ruling::Reidentify,
         () if !here => Ruling::Rejoin,
         () if history == History::EdgeRewound => Ruling::Reidentify,
         () if has_cursor && !asked => Ruling::GoOn,
@@ -173,24 +183,34 @@ mod tests {
     type Change = fn(&mut Said<u8>, &mut Known<u8>);
 
     #[test]
-    fn a_copy_that_comes_from_a_former_incarnation_does_not_go_on_under_an_id_that_is_in_use() {
+    fn who_comes_from_a_former_incarnation_goes_on_only_under_an_id_that_was_given_since_and_is_not_in_use() {
         let (mut said, mut known) = pair();
-        let greeting = |copied| Greeting {
+        let greeting = |spent| Greeting {
             here: false,
             unknown: false,
             history: History::Continues,
-            copied,
+            spent,
             has_cursor: true,
             asked: false,
         };
         known.token = Mark::default();
-        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "nobody has come yet");
+        let ruled = |said: &Said<u8>, known: &Known<u8>| ruling(greeting(is_spent(said, known)));
+        assert_eq!(ruled(&said, &known), Ruling::Reidentify, "what was known of its numbers may be lost");
         known.token = mark(6, "six");
-        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "the other one has pushed");
+        assert_eq!(ruled(&said, &known), Ruling::Reidentify, "the other one has pushed");
         known.last_batch = None;
-        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Rejoin, "an answer was lost");
+        assert_eq!(ruled(&said, &known), Ruling::Rejoin, "an answer was lost");
         said.seq = 8;
-        assert_eq!(ruling(greeting(is_copied(&said, &known))), Ruling::Reidentify, "numbers were used before");
+        assert_eq!(ruled(&said, &known), Ruling::Reidentify, "numbers were used before");
+    }
+
+    #[test]
+    fn a_checkpoint_that_the_centre_never_gave_is_of_another_history_and_an_older_one_is_not() {
+        for (said, expected) in
+            [(mark(6, "six"), false), (mark(7, "seven"), false), (mark(7, "other"), true), (mark(8, "eight"), true)]
+        {
+            assert_eq!(is_of_another_history(&said, &mark(7, "seven")), expected, "{said:?}");
+        }
     }
 
     #[test]

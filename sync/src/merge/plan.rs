@@ -42,6 +42,14 @@ pub fn plan_pull(table: TableId, id: RowId, local: Option<&Row>, incoming: &Row,
     PullPlan::Merge { row: merged.row, conflicts: merged.conflicts }
 }
 
+/// Whether a row that arrives and would be merged with the local one takes its place instead, with what lost in the merge.
+///
+/// The centre is known to have had all of a death here, and sends a row without it: it has forgotten the death, and nobody
+/// joins its last values with the new ones there. If it sent this before it had the death, the joined row is still to come.
+pub fn is_forgotten_there(local: &Row, waits: bool) -> bool {
+    !waits && !local.version.is_alive()
+}
+
 /// A row as an edge pushes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Push {
@@ -51,6 +59,8 @@ pub struct Push {
     pub base: Vector,
     /// The values of the registers that the edge wrote since.
     pub values: Values,
+    /// The registers without which there is no row.
+    pub needed: Vec<&'static str>,
 }
 
 /// What the hub does with a pushed row.
@@ -67,7 +77,8 @@ pub enum PushPlan {
         /// Whether the row is now exactly what the edge holds, so that it need not be sent back.
         exact: bool,
     },
-    /// The row was deleted and forgotten here, or a death of it without its last values is all there is: it stays gone, and the values written since are kept as conflicts.
+    /// The row was deleted and forgotten here, or a death of it without its last values is all there is: it stays gone, and
+    /// the values written since are kept as conflicts.
     Gone {
         /// One for each register that the push wrote.
         conflicts: Vec<Conflict>,
@@ -108,8 +119,11 @@ pub fn plan_push(
         return PushPlan::Known;
     }
     // A death of which the hub kept no values is one that it had forgotten: there is nothing that an edit could revive.
-    let forgotten_here = hub.is_none_or(|hub| !hub.version.is_alive() && hub.values.is_empty());
-    let edits = hub.is_none() || push.version.is_alive() && !push.version.gone.includes(&known.version.gone);
+    let whole = |values: &Values| push.needed.iter().all(|register| values.contains_key(*register));
+    let forgotten_here = hub.is_none_or(|hub| !hub.version.is_alive() && !whole(&hub.values));
+    // Whoever was told of that death joined it with an edit of his, and has not made the row anew either.
+    let knew = push.version.gone.includes(&known.version.gone);
+    let edits = hub.is_none() || push.version.is_alive() && (!knew || !whole(&push.values));
     if forgotten_here && edits && !push.base.is_empty() {
         return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
     }

@@ -187,6 +187,13 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
         version: Version { vv: cut(&row.version.vv), gone, dots: Dots { deleted, ..Dots::default() } },
         ..Row::default()
     };
+    let Dots { default, named, .. } = &row.version.dots;
+    if default.as_ref().is_some_and(stays) && named.values().all(stays) {
+        // It was written whole, so that its keys that went stay away wherever somebody else still has them.
+        (known.version.dots.default, known.version.dots.named) = (*default, named.clone());
+        known.values = row.values.clone();
+        return known;
+    }
     // A JSON key that only the centre has went when the row was written whole: that is the default's to tell.
     let here = row.values.keys().chain(row.version.dots.named.keys());
     for register in here.chain(hub.values.keys().filter(|register| register.contains('.'))) {
@@ -254,6 +261,14 @@ mod tests {
         };
         assert_eq!(row.values.get("title"), Some(&Value::text("ours")));
         assert_eq!(row.values.get("metadata.k"), None);
+    }
+
+    #[test]
+    fn a_row_that_was_written_whole_is_sent_whole_to_a_centre_that_lost_it() {
+        let here = row(&[(LOST, 1, 1, "", "theirs"), (OWN, 1, 2, "", "ours")]);
+        let Store::Join { row, .. } = settled(Some((&here, None)), None, true).store else { panic!("it is sent") };
+        assert_eq!(row.version.dots.of("metadata.k"), Some(dot(OWN, 1, 2)), "whoever still has that key loses it");
+        assert_eq!(row.version.vv, [(OWN, 1)].into_iter().collect());
     }
 
     #[test]

@@ -48,6 +48,14 @@ impl Version {
         self.dots.iter().map(|dot| dot.hlc).max().unwrap_or_default()
     }
 
+    /// Forgets what `known` has not seen.
+    pub fn cut_back(&mut self, known: &Vector) {
+        for vector in [&mut self.vv, &mut self.gone] {
+            let kept = vector.iter().map(|(replica, seq)| (replica, seq.min(known.seen(replica))));
+            *vector = kept.filter(|(_, seq)| *seq > 0).collect();
+        }
+    }
+
     /// Records a write of `registers`, all of them if empty: the dot becomes theirs and the row's.
     pub fn write(&mut self, dot: Dot, registers: &[Register]) {
         self.vv.observe(dot.replica, dot.seq);

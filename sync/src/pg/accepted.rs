@@ -14,7 +14,7 @@ use super::{rows, versions};
 use crate::catalog;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::version::Row;
-use crate::wire::digest::contradicts;
+use crate::wire::digest::{contradicts, differ};
 use crate::wire::recovery::AcceptedRow;
 
 /// How many numbers of a replica are kept.
@@ -24,7 +24,7 @@ pub const KEPT_MAX: u64 = 100_000;
 pub type Name = (u32, u64, u64);
 
 /// A write that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The row.
     pub row: RowId,
@@ -32,7 +32,15 @@ pub struct Write {
     pub name: Name,
     /// The replica and number under which it was sent, where that is another: its edge had taken another id.
     pub now: Option<(u32, u64)>,
+    /// What it said, register by register ([`crate::wire::digest::contents`]).
+    pub contents: Contents,
 }
+
+/// Hashes of values by register.
+type Contents = BTreeMap<String, String>;
+
+/// A write that is kept: the name under which it was sent, and what it said if that is known.
+type Kept = ((u32, u64), Option<Contents>);
 
 /// Remembers writes, and forgets those that are too old.
 pub async fn remember(tx: &Transaction<'_>, writes: &[Write]) -> Result<(), StoreError> {
@@ -62,7 +70,8 @@ pub async fn find(
     let mut found = Vec::new();
     for row in asked_rows {
         let asked: BTreeSet<Name> = row.dots.iter().filter(|name| own.contains(&ReplicaId(name.0))).copied().collect();
-        let mut taken = kept(client, row.id, &asked).await?;
+        let kept = kept(client, row.id, &asked).await?;
+        let mut taken: BTreeMap<Name, (u32, u64)> = kept.iter().map(|(name, (now, _))| (*name, *now)).collect();
         if let Some(table) = catalog::by_name(&row.table) {
             let stored = versions::read(client, table, tenant, &[row.id]).await?;
             let mut values = rows::read(client, table, tenant, &[row.id]).await?.rows;
@@ -80,22 +89,29 @@ pub async fn find(
                 }
             }
         }
+        for (name, contents) in row.dots.iter().zip(&row.contents) {
+            if let Some((_, Some(said))) = kept.get(name)
+                && differ(said, contents)
+            {
+                taken.remove(name);
+            }
+        }
         found.push(taken);
     }
     Ok(found)
 }
 
-/// Those of the asked writes of a row that are kept, each with the name under which it was sent.
+/// Those of the asked writes of a row that are kept.
 async fn kept(
     client: &impl GenericClient,
     row: Uuid,
     asked: &BTreeSet<Name>,
-) -> Result<BTreeMap<Name, (u32, u64)>, StoreError> {
+) -> Result<BTreeMap<Name, Kept>, StoreError> {
     let replicas: Vec<i32> = asked.iter().map(|(replica, ..)| replica.cast_signed()).collect();
     let seqs: Vec<i64> = asked.iter().map(|(_, seq, _)| seq.cast_signed()).collect();
     let clocks: Vec<i64> = asked.iter().map(|(.., hlc)| hlc.cast_signed()).collect();
     let statement = "select kept.replica_id, kept.seq, kept.hlc, coalesce(kept.now_replica_id, kept.replica_id),
-        coalesce(kept.now_seq, kept.seq)
+        coalesce(kept.now_seq, kept.seq), kept.contents::text
       from sync.accepted as kept
       join unnest($1::integer[], $2::bigint[], $3::bigint[]) as asked (replica_id, seq, hlc)
         using (replica_id, seq, hlc)
@@ -104,7 +120,8 @@ async fn kept(
     let replica = |row: &tokio_postgres::Row, column| row.get::<_, i32>(column).cast_unsigned();
     let number = |row: &tokio_postgres::Row, column| row.get::<_, i64>(column).cast_unsigned();
     let kept = |row: &tokio_postgres::Row| {
-        ((replica(row, 0), number(row, 1), number(row, 2)), (replica(row, 3), number(row, 4)))
+        let said = row.get::<_, Option<String>>(5).and_then(|text| serde_json::from_str(&text).ok());
+        ((replica(row, 0), number(row, 1), number(row, 2)), ((replica(row, 3), number(row, 4)), said))
     };
     Ok(rows.iter().map(kept).collect())
 }
@@ -116,10 +133,15 @@ async fn insert(tx: &Transaction<'_>, writes: &[Write]) -> Result<(), StoreError
     let rows: Vec<Uuid> = writes.iter().map(|write| write.row.0).collect();
     let now_replicas: Vec<Option<i32>> = writes.iter().map(|write| write.now.map(|now| now.0.cast_signed())).collect();
     let now_seqs: Vec<Option<i64>> = writes.iter().map(|write| write.now.map(|now| now.1.cast_signed())).collect();
-    let statement = "insert into sync.accepted (replica_id, seq, hlc, row_id, now_replica_id, now_seq)
-      select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::uuid[], $5::integer[], $6::bigint[])
+    // Names and hashes are text that JSON can hold.
+    let contents: Vec<String> =
+        writes.iter().map(|write| serde_json::to_string(&write.contents).unwrap_or_default()).collect();
+    let statement = "insert into sync.accepted (replica_id, seq, hlc, row_id, now_replica_id, now_seq, contents)
+      select replica_id, seq, hlc, row_id, now_replica_id, now_seq, contents::jsonb
+      from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::uuid[], $5::integer[], $6::bigint[], $7::text[])
+        as write (replica_id, seq, hlc, row_id, now_replica_id, now_seq, contents)
       on conflict do nothing";
-    tx.execute(statement, &[&replicas, &seqs, &clocks, &rows, &now_replicas, &now_seqs]).await?;
+    tx.execute(statement, &[&replicas, &seqs, &clocks, &rows, &now_replicas, &now_seqs, &contents]).await?;
     Ok(())
 }
 

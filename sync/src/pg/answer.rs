@@ -14,13 +14,15 @@ use super::ledger::{self, Refused};
 use super::refusal::Failure;
 use super::{accepted, feed, fences, references, rows, versions};
 use crate::catalog::{self, Direction};
-use crate::merge::clock::Hlc;
+use crate::merge::clock::{Dot, Hlc};
 use crate::merge::conflict::Conflict;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Clamp, clamp_conflict};
 use crate::merge::rename::unanswered;
 use crate::merge::value::Value;
 use crate::merge::vector::Vector;
+use crate::merge::version::Row;
+use crate::wire::digest;
 use crate::wire::message::{Audit, Fence, Outcome, Pushed, PushedLine, RowAnswer};
 use crate::wire::refusals;
 use crate::wire::stream::Writer;
@@ -224,13 +226,17 @@ pub(super) fn accepted(work: &Work<'_>) -> Vec<accepted::Write> {
     let mut writes = Vec::new();
     for incoming in taken.filter_map(|(index, _)| work.batch.rows.get(*index)) {
         let Ok((_, push)) = &incoming.parsed else { continue };
-        let row = incoming.id;
+        let (row, said) = (incoming.id, Row { version: push.version.clone(), values: push.values.clone() });
+        let contents = |replica, seq| digest::contents(&said, &Dot { replica, seq, hlc: Hlc(0), by: None });
         for dot in unanswered(&push.version, &push.base, &work.own) {
-            writes.push(accepted::Write { row, name: (dot.replica.0, dot.seq, dot.hlc.0), now: None });
+            let (name, contents) = ((dot.replica.0, dot.seq, dot.hlc.0), contents(dot.replica, dot.seq));
+            writes.push(accepted::Write { row, name, now: None, contents });
         }
         for former in incoming.formerly.iter().filter(|former| work.own.contains(&ReplicaId(former.replica))) {
             let name = (former.replica, former.seq, former.hlc);
-            writes.push(accepted::Write { row, name, now: Some((work.batch.replica.0, former.now_seq)) });
+            let (now, contents) =
+                ((work.batch.replica.0, former.now_seq), contents(work.batch.replica, former.now_seq));
+            writes.push(accepted::Write { row, name, now: Some(now), contents });
         }
     }
     writes

@@ -255,7 +255,7 @@ fn parse_row(row: &PushRow) -> Result<(&'static Table, Push), Refusal> {
     };
     let values = values.map_err(|error| Refusal { code: refusals::BAD_VALUE, reason: plain(&error) })?;
     let version = Version { vv: row.vv.0.clone(), gone: row.gone.0.clone(), dots: row.dots.0.clone() };
-    Ok((table, Push { version, base: row.base.0.clone(), values }))
+    Ok((table, Push { version, base: row.base.0.clone(), values, needed: table.needed() }))
 }
 
 /// The code with which an edge withholds a row, if it is one that edges have.

@@ -84,6 +84,15 @@ pub struct Snapshot {
     pub xip: Vec<i64>,
 }
 
+/// Whether who has come as far as `start` lacks something that `acknowledged` sees: somebody has gone back who had come that
+/// far, and deaths may be forgotten of which he was told then.
+pub fn is_behind(start: Option<&Snapshot>, acknowledged: Option<&Snapshot>) -> bool {
+    let Some(acknowledged) = acknowledged else { return false };
+    let Some(start) = start else { return true };
+    let seen = |xid: &i64| *xid < acknowledged.xmax && !acknowledged.xip.contains(xid);
+    start.xmax < acknowledged.xmax || start.xip.iter().any(seen)
+}
+
 impl Snapshot {
     /// Reads PostgreSQL's own form, `xmin:xmax:xip,...`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -166,6 +175,25 @@ mod tests {
             let next = Cursor::after_comparison(other, now.clone(), there);
             assert_eq!((next.start, next.incarnation), (None, there));
             assert_eq!(next.window.unwrap().after.0, CONFLICTS - 1, "rows are left out");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_behind_another_that_sees_what_it_does_not() {
+        let snapshot = |xmax, xip: &[i64]| Snapshot { xmax, xip: xip.to_vec() };
+        let acknowledged = snapshot(9, &[5]);
+        let cases = [
+            (None, true),
+            (Some(snapshot(8, &[5])), true),
+            (Some(snapshot(9, &[5, 7])), true),
+            (Some(snapshot(12, &[7])), true),
+            (Some(snapshot(9, &[5])), false),
+            (Some(snapshot(12, &[5, 10])), false),
+            (Some(snapshot(12, &[])), false),
+        ];
+        for (start, expected) in cases {
+            assert_eq!(is_behind(start.as_ref(), Some(&acknowledged)), expected, "{start:?}");
+            assert!(!is_behind(start.as_ref(), None));
         }
     }
 

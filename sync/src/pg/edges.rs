@@ -3,7 +3,7 @@
 use tokio_postgres::{GenericClient, Row, Transaction};
 use uuid::Uuid;
 
-use super::cursor::Checkpoint;
+use super::cursor::{Checkpoint, Snapshot};
 use super::error::StoreError;
 use super::fences;
 use crate::merge::ids::ReplicaId;
@@ -42,12 +42,15 @@ pub struct Edge {
     pub checkpoint: Checkpoint,
     /// Whether this replica id was silent for so long that dead rows may be forgotten which it has not been told of.
     pub stale: bool,
+    /// How far this replica id has said that it had come.
+    pub acknowledged: Option<Snapshot>,
 }
 
 const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.credential_hash,
   edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
   encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
-  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null";
+  fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null,
+  fence.cursor_acknowledged";
 
 /// A one-time code's promise.
 #[derive(Clone, Debug)]
@@ -164,7 +167,7 @@ pub async fn enroll(
         }
     }
     // Drawn after the former ids are taken: it is none of them.
-    let replica = fences::draw_replica(&tx, (new.id, *tenant, name, *site)).await?;
+    let replica = fences::draw_replica(&tx, (new.id, *tenant, name, *site), new.random).await?;
     insert_edge(&tx, &enrollment, replica.0.cast_signed(), new).await?;
     mark_used(&tx, code_hash).await?;
     fences::insert(&tx, new.id, replica.0.cast_signed(), &fences::token(key, replica, 0, new.random)).await?;
@@ -386,6 +389,7 @@ fn decode(row: &Row) -> Edge {
             seq: row.get::<_, i64>(16).cast_unsigned(),
         },
         stale: row.get(17),
+        acknowledged: row.get::<_, Option<&str>>(18).and_then(Snapshot::parse),
     }
 }
 

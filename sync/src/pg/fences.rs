@@ -8,10 +8,10 @@ use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 
 use super::cursor::Checkpoint;
-use super::edges::{Edge, signed};
+use super::edges::{self, Edge, signed};
 use super::error::StoreError;
 use crate::merge::ids::ReplicaId;
-use crate::wire::message::Fence;
+use crate::wire::message::{FORMER_MAX, Fence};
 
 /// The length of a token in bytes, the second half of them the seal.
 pub const TOKEN_BYTES: usize = 16;
@@ -92,10 +92,10 @@ pub async fn acknowledge_cursor(
     Ok(())
 }
 
-/// Notes that whoever uses this id was compared with the centre: it has missed no death.
+/// Notes that whoever uses this id was compared with the centre: it has missed no death, and how far it has come it says next.
 pub async fn compared(client: &impl GenericClient, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
-    let statement =
-        "update sync.fences set stale_at = null, last_seen_at = now() where replica_id = $1 and edge_id = $2";
+    let statement = "update sync.fences set stale_at = null, cursor_acknowledged = null, last_seen_at = now()
+      where replica_id = $1 and edge_id = $2";
     client.execute(statement, &[&replica.0.cast_signed(), &edge]).await?;
     Ok(())
 }
@@ -129,35 +129,51 @@ pub async fn checkpoint(
     Ok(Checkpoint { replica: replica.0, count: unsigned(0), nonce, seq: unsigned(1) })
 }
 
-/// A new replica id of an edge, with its fence. The former ones stay its own.
+/// A new replica id of an edge, the former ones, which stay its own, and the new one's fence. Of those that it `had` it gets
+/// back what this database has lost and nobody else has.
 pub async fn reidentify(
     client: &mut tokio_postgres::Client,
     key: &[u8],
     edge: &Edge,
+    had: &[ReplicaId],
     random: [u8; 8],
-) -> Result<(ReplicaId, Fence), StoreError> {
+) -> Result<(ReplicaId, Vec<ReplicaId>, Fence), StoreError> {
     let tx = client.transaction().await?;
-    let replica = draw_replica(&tx, (edge.id, edge.tenant, &edge.name, edge.site)).await?;
+    for id in had.iter().take(FORMER_MAX) {
+        readmit(&tx, (edge.id, edge.tenant, &edge.name, edge.site), *id).await?;
+    }
+    let former = edges::replicas(&tx, edge.id).await?;
+    let replica = draw_replica(&tx, (edge.id, edge.tenant, &edge.name, edge.site), random).await?;
     let token = token(key, replica, 0, random);
     insert(&tx, edge.id, replica.0.cast_signed(), &token).await?;
     set_replica(&tx, edge.id, replica).await?;
     tx.commit().await?;
-    Ok((replica, Fence { count: 0, token: text(&token) }))
+    Ok((replica, former, Fence { count: 0, token: text(&token) }))
 }
 
-/// Gives an edge (its id, tenant, name and site) a number that no replica has. One that an edge brought with it from a lost
-/// future is stepped over.
+/// Gives an edge (its id, tenant, name and site) a number that no replica has: a random one, so that a centre that went back
+/// and does not know it yet hardly gives a number again that it gave in the lost future.
 pub(super) async fn draw_replica(
     tx: &Transaction<'_>,
     (edge, tenant, name, site): (Uuid, Uuid, &str, Uuid),
+    random: [u8; 8],
 ) -> Result<ReplicaId, StoreError> {
     let statement = "insert into sync.replicas (id, tenant_id, edge_id, name, site_id)
-      values (nextval('sync.replica_ids'), $1, $2, $3, $4) on conflict (id) do nothing returning id";
+      values (coalesce($5::integer, nextval('sync.replica_ids')::integer), $1, $2, $3, $4)
+      on conflict (id) do nothing returning id";
+    let mut wanted = Some(replica(random).0.cast_signed());
     loop {
-        if let Some(row) = tx.query_opt(statement, &[&tenant, &edge, &name, &site]).await? {
+        if let Some(row) = tx.query_opt(statement, &[&tenant, &edge, &name, &site, &wanted]).await? {
             return Ok(ReplicaId(row.get::<_, i32>(0).cast_unsigned()));
         }
+        wanted = None;
     }
+}
+
+/// A replica id out of random bytes: one that PostgreSQL's `integer` holds.
+pub fn replica(random: [u8; 8]) -> ReplicaId {
+    let [first, second, third, fourth, ..] = random;
+    ReplicaId((u32::from_be_bytes([first, second, third, fourth]) >> 1).max(1))
 }
 
 async fn set_replica(tx: &Transaction<'_>, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {

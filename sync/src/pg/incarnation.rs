@@ -152,15 +152,19 @@ async fn now(tx: &Transaction<'_>) -> Result<String, StoreError> {
 }
 
 async fn skip_replicas(tx: &Transaction<'_>, jump: u32) -> Result<(), StoreError> {
-    let statement = "select setval('sync.replica_ids',
-      (select greatest((select max(id) from sync.replicas), last_value) from sync.replica_ids) + $1)";
+    let statement = "select setval('sync.replica_ids', (select last_value from sync.replica_ids) + $1)";
     tx.query_one(statement, &[&i64::from(jump)]).await?;
     Ok(())
 }
 
 async fn insert_replica(tx: &Transaction<'_>, name: &str) -> Result<ReplicaId, StoreError> {
-    let statement = "insert into sync.replicas (id, name) values (nextval('sync.replica_ids'), $1) returning id";
-    Ok(ReplicaId(tx.query_one(statement, &[&name]).await?.get::<_, i32>(0).cast_unsigned()))
+    let statement = "insert into sync.replicas (id, name) values (nextval('sync.replica_ids'), $1)
+      on conflict (id) do nothing returning id";
+    loop {
+        if let Some(row) = tx.query_opt(statement, &[&name]).await? {
+            return Ok(ReplicaId(row.get::<_, i32>(0).cast_unsigned()));
+        }
+    }
 }
 
 async fn rename_rows(tx: &Transaction<'_>, rule: Rename) -> Result<(), StoreError> {

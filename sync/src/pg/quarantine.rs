@@ -210,11 +210,12 @@ impl Entry {
         let Ok(row) = serde_json::from_str::<PushRow>(&self.payload) else {
             let mut version = Version::default();
             version.write(Dot { replica, seq: self.seq, hlc: Hlc(0), by: None }, &[]);
-            return Some((table, Push { version, base: Vector::default(), values: Default::default() }));
+            let (base, values) = (Vector::default(), Values::new());
+            return Some((table, Push { version, base, values, needed: table.needed() }));
         };
         let values = convert::values(table, &row.values).unwrap_or_default();
         let version = Version { vv: row.vv.0, gone: row.gone.0, dots: row.dots.0 };
-        Some((table, Push { version, base: row.base.0, values }))
+        Some((table, Push { version, base: row.base.0, values, needed: table.needed() }))
     }
 }
 

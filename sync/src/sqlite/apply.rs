@@ -19,8 +19,9 @@ use super::self_state::{self, SelfState};
 use super::versions::{self, Key, Tracked};
 use crate::catalog::{self, Direction, Table};
 use crate::merge::clock::Dot;
+use crate::merge::conflict::Conflict;
 use crate::merge::ids::{RowId, TableId};
-use crate::merge::plan::{PullPlan, plan_pull};
+use crate::merge::plan::{PullPlan, is_forgotten_there, plan_pull};
 use crate::merge::rename::unanswered;
 use crate::merge::value::Values;
 use crate::merge::vector::Vector;
@@ -247,6 +248,10 @@ fn join(
             // A conflict goes with its row, and its row goes no more.
             if tracked.base.is_some() { ledger::count_pending(tx, table.id, id) } else { Ok(0) }
         }
+        PullPlan::Merge { conflicts, .. } if is_forgotten_there(&local, tracked.base.is_some()) => {
+            replace(tx, table, id, incoming, Some(&tracked.version), hub_ms)?;
+            record_all(tx, conflicts)
+        }
         PullPlan::Merge { row, conflicts } => {
             if let Some(error) = unreadable {
                 return Err(error);
@@ -258,17 +263,20 @@ fn join(
             let is_new = tracked.base.as_ref().is_none_or(|before| !before.includes(&hubs));
             let merged = Tracked { version: row.version, base, hub_had_ms, refused: tracked.refused };
             versions::save(tx, table, id, &merged)?;
-            let mut found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
-            if is_new {
-                // Refused beside what the hub had then; it may go beside what it has now.
-                found += blockers::forgive(tx, Key { table: table.id, id })?;
-            }
-            for conflict in conflicts {
-                ledger::record(tx, conflict)?;
-            }
-            Ok(found)
+            // Refused beside what the hub had then; it may go beside what it has now.
+            let forgiven = if is_new { blockers::forgive(tx, Key { table: table.id, id })? } else { 0 };
+            Ok(forgiven + record_all(tx, conflicts)?)
         }
     }
+}
+
+/// Records what lost, and says how much that is.
+fn record_all(tx: &Transaction<'_>, conflicts: Vec<Conflict>) -> Result<u64, StoreError> {
+    let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
+    for conflict in conflicts {
+        ledger::record(tx, conflict)?;
+    }
+    Ok(found)
 }
 
 /// The row as it is here. One that cannot be read is known by its version alone, which is enough to replace it.
@@ -292,7 +300,8 @@ pub(super) fn local(
 /// A page that was read before our last push was stored does not take back what its answer acknowledged.
 fn base_after(this: &SelfState, tracked: &Tracked, version: &Version, hubs: &Vector) -> Option<Vector> {
     let base = tracked.base.as_ref()?.join(hubs);
-    (version.vv.seen(this.replica) > base.seen(this.replica)).then_some(base)
+    // What a rewound centre has lost waits under the former ids under which it was sent.
+    this.own().iter().any(|own| version.vv.seen(*own) > base.seen(*own)).then_some(base)
 }
 
 /// When the hub was first known to have a row whose version stays as it is.
@@ -351,6 +360,7 @@ fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payloa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merge::clock::Hlc;
     use crate::merge::ids::ReplicaId;
     use crate::sqlite::fixture::{TASK, edge_with_a_task};
     use crate::wire::message::{Page, PullEnd};
@@ -376,6 +386,19 @@ mod tests {
         }
     }
 
+    /// The task's values as another row with another version.
+    fn row_of(connection: &Connection, id: Uuid, version: Version) -> PullRow {
+        let values = rows::load(connection, tasks(), TASK).unwrap().unwrap();
+        PullRow {
+            table: "tasks".to_owned(),
+            id,
+            vv: VectorText(version.vv),
+            gone: VectorText(version.gone),
+            dots: DotsText(version.dots),
+            values: convert::fields(tasks(), &values),
+        }
+    }
+
     fn tasks() -> &'static Table {
         catalog::by_name("tasks").unwrap()
     }
@@ -384,15 +407,7 @@ mod tests {
         let (mut connection, tracked) = edge();
         let mut version = tracked.version;
         change(&mut version);
-        let values = rows::load(&connection, tasks(), TASK).unwrap().unwrap();
-        let row = PullRow {
-            table: "tasks".to_owned(),
-            id: Uuid::from_u128(id),
-            vv: VectorText(version.vv),
-            gone: VectorText(version.gone),
-            dots: DotsText(version.dots),
-            values: convert::fields(tasks(), &values),
-        };
+        let row = row_of(&connection, Uuid::from_u128(id), version);
         let applied = page(&mut connection, &page_of(row), 0).unwrap();
         assert_eq!(applied.forked, self_state::load(&connection).unwrap().cursor.is_none(), "all or nothing is stored");
         applied.forked
@@ -404,7 +419,7 @@ mod tests {
         let id = TASK;
         let dot = tracked.version.dots.default.unwrap();
         let party = |seq| crate::merge::conflict::Party { dot: Dot { seq, ..dot }, value: None };
-        let conflict = crate::merge::conflict::Conflict {
+        let conflict = Conflict {
             table: tasks().id,
             row: id,
             kind: crate::merge::conflict::Kind::EditDelete,
@@ -416,16 +431,37 @@ mod tests {
         let tx = connection.transaction().unwrap();
         ledger::record(&tx, conflict).unwrap();
         tx.commit().unwrap();
-        let values = rows::load(&connection, tasks(), id).unwrap().unwrap();
-        let row = PullRow {
-            table: "tasks".to_owned(),
-            id: id.0,
-            vv: VectorText(tracked.version.vv),
-            gone: VectorText(tracked.version.gone),
-            dots: DotsText(tracked.version.dots),
-            values: convert::fields(tasks(), &values),
-        };
+        let row = row_of(&connection, id.0, tracked.version);
         assert_eq!(page(&mut connection, &page_of(row), 0).unwrap().found, 1);
+    }
+
+    #[test]
+    fn a_row_that_is_made_anew_where_its_death_was_forgotten_has_nothing_of_the_dead_one() {
+        let (mut connection, _) = edge();
+        let mut anew = Version::default();
+        anew.write(Dot { replica: ReplicaId(1), seq: 5, hlc: Hlc(1), by: None }, &[]);
+        let mut row = row_of(&connection, TASK.0, anew);
+        let later = convert::fields(tasks(), &[("title".to_owned(), crate::merge::value::Value::text("anew"))].into());
+        row.values.insert("title".to_owned(), later["title"].clone());
+        connection.execute("delete from tasks", []).unwrap();
+        connection.execute("update sync_rows set base = null", []).unwrap();
+        page(&mut connection, &page_of(row), 0).unwrap();
+        let title: String = connection.query_row("select title from tasks", [], |row| row.get(0)).unwrap();
+        assert_eq!(title, "anew", "though the dead one was written with a later stamp");
+    }
+
+    #[test]
+    fn what_waits_under_a_former_id_goes_on_waiting_when_a_page_brings_writes_of_others() {
+        let (mut connection, _) = edge();
+        let takes_another_id = "update sync_self set replica = 8; insert into sync_former (replica) values (7)";
+        connection.execute_batch(takes_another_id).unwrap();
+        let mut version = Version::default();
+        version.write(Dot { replica: ReplicaId(1), seq: 5, hlc: Hlc(1), by: None }, &[]);
+        let hubs = version.vv.clone();
+        let row = row_of(&connection, TASK.0, version);
+        page(&mut connection, &page_of(row), 0).unwrap();
+        let tracked = versions::load(&connection, tasks(), TASK).unwrap().unwrap();
+        assert_eq!(tracked.base, Some(hubs));
     }
 
     #[test]

@@ -11,10 +11,9 @@ use uuid::Uuid;
 
 use super::error::StoreError;
 use super::reconcile::{self, Theirs};
-use super::versions::{self, Tracked};
+use super::versions;
 use super::{digest, self_state};
 use crate::catalog::{self, Direction, TABLES};
-use crate::merge::ids::ReplicaId;
 use crate::wire::digest::{PARTS, fold, split, text};
 use crate::wire::frames::DigestAnswer;
 use crate::wire::recovery::{Difference, Digest, Found, Range, Reconcile, Verification};
@@ -120,8 +119,11 @@ impl Comparison {
     ) -> Result<Vec<Theirs>, StoreError> {
         self.found.bytes += bytes;
         let DigestAnswer { cursor, found, rows, absent, held } = answer;
-        if cursor.is_some() {
-            self.cursor = cursor;
+        if let Some(cursor) = cursor {
+            if !self.is_rewound() {
+                reconcile::hold(connection, &cursor)?;
+            }
+            self.cursor = Some(cursor);
         }
         let answered: Vec<Range> = self.ranges.drain(..found.len().min(self.ranges.len())).collect();
         let (ranges, want) = narrow(connection, answered, found)?;
@@ -154,20 +156,16 @@ impl Comparison {
     }
 }
 
-/// The rows that were deleted here and wait, or whose death has been renamed. Ranges are of living rows, so where both sides
-/// have a death they are equal though the versions of it may not fit.
+/// The rows that were deleted here and wait; after a rewind every one that was deleted, since the centre may have lost the
+/// death, or know it by another name. Ranges are of living rows, so they show neither.
 fn deaths_in_question(connection: &Connection, terms: &Terms) -> Result<BTreeSet<Name>, StoreError> {
-    let renamed: Vec<ReplicaId> = terms.reconcile.renames.iter().map(|(.., to)| ReplicaId(*to)).collect();
     let mut names = BTreeSet::new();
     for table in TABLES.iter().filter(|table| table.direction == Direction::Both) {
-        let tracked = match renamed.is_empty() {
+        let tracked = match terms.reconcile.renames.is_empty() {
             true => versions::load_all_pending(connection, table)?,
             false => versions::load_all_of(connection, table)?,
         };
-        let in_question = |tracked: &Tracked| {
-            tracked.base.is_some() || renamed.iter().any(|replica| tracked.version.vv.seen(*replica) > 0)
-        };
-        let dead = tracked.into_iter().filter(|(_, tracked)| !tracked.version.is_alive() && in_question(tracked));
+        let dead = tracked.into_iter().filter(|(_, tracked)| !tracked.version.is_alive());
         names.extend(dead.map(|(id, _)| (table.name.to_owned(), id.0)));
     }
     Ok(names)
@@ -216,7 +214,26 @@ mod tests {
     use crate::sqlite;
 
     #[test]
-    fn a_row_that_was_deleted_here_and_waits_is_asked_for_though_no_range_shows_it() {
+    fn what_a_comparison_takes_over_is_proved_by_the_cursor_of_its_first_answer_though_it_be_broken_off() {
+        let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
+        let reconcile = Reconcile { fence: Default::default(), renames: Vec::new() };
+        let terms = Terms { reconcile, incarnation: Uuid::nil() };
+        let none = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let answer = || {
+            let (found, rows, absent, held) = none.clone();
+            DigestAnswer { cursor: Some("sealed".to_owned()), found, rows, absent, held }
+        };
+        let rewound = Reconcile { renames: vec![(1, 3, 9)], ..terms.reconcile.clone() };
+        for (reconcile, held) in [(rewound, None), (terms.reconcile.clone(), Some("sealed"))] {
+            let mut comparison = Comparison::new(&mut connection, Terms { reconcile, ..terms.clone() }).unwrap();
+            comparison.handle_answer(&mut connection, answer(), 0).unwrap();
+            let this = self_state::load(&connection).unwrap();
+            assert_eq!((this.cursor.as_deref(), this.reconcile), (held, held.is_some()));
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_deleted_here_is_asked_for_if_it_waits_or_the_centre_was_rewound_though_no_range_shows_it() {
         let (mut connection, _) = sqlite::open_in_memory().unwrap().into_parts();
         let (tenant, id) = (Uuid::from_u128(1), Uuid::from_u128(4));
         connection.pragma_update(None, "foreign_keys", false).unwrap();
@@ -235,6 +252,6 @@ mod tests {
         let renames = vec![(1, 3, 9)];
         let rewound = Terms { reconcile: Reconcile { renames, ..terms.reconcile }, ..terms };
         let comparison = Comparison::new(&mut connection, rewound).unwrap();
-        assert_eq!(comparison.want, [("tasks".to_owned(), id)].into(), "its deleter has another name now");
+        assert_eq!(comparison.want, [("tasks".to_owned(), id)].into(), "the centre may have lost its death");
     }
 }

@@ -133,6 +133,10 @@ fn accept(
     let acknowledged = acknowledged_by(this, &answer.vv.0, sent_seq.min(in_flight.high_seq));
     let waits = tracked.version.vv.seen(this.replica) > acknowledged.seen(this.replica);
     tracked.base = waits.then(|| base.clone().join(&acknowledged));
+    if !waits {
+        // A hub that had forgotten the row leaves out what it cannot know of: writes of a centre whose whole time was lost.
+        tracked.version.cut_back(&answer.vv.0);
+    }
     tracked.refused = None;
     tracked.hub_had_ms = (!waits).then_some(hub_ms);
     versions::save(tx, table, id, &tracked)?;
@@ -267,5 +271,14 @@ mod tests {
         let tracked = clamped(connection, &in_flight);
         assert!(tracked.version.hlc() > Hlc(9));
         assert_eq!(tracked.base, None);
+    }
+
+    #[test]
+    fn a_row_that_waits_for_nothing_keeps_nothing_in_its_version_that_the_hub_has_left_out() {
+        let (connection, in_flight) = one_task_in_flight();
+        connection.execute("update sync_rows set vv = '{\"7\":1,\"9\":14}', gone = '{\"9\":14}'", []).unwrap();
+        let version = clamped(connection, &in_flight).version;
+        assert_eq!(version.vv, [(ReplicaId(7), 1)].into_iter().collect());
+        assert!(version.gone.is_empty());
     }
 }

@@ -62,6 +62,20 @@ pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), Store
     Ok(())
 }
 
+/// Keeps the cursor of a comparison's first answer, from which this edge goes on as from its own: it proves that the centre was
+/// there from which rows are taken over next. If the comparison is broken off, the next hello asks for another.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn hold(connection: &mut Connection, cursor: &str) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let this = self_state::load(&tx)?;
+    self_state::set_cursor(&tx, cursor, this.hydrating)?;
+    self_state::set_reconcile(&tx, true)?;
+    tx.commit()?;
+    Ok(())
+}
+
 /// The rows that have to be offered to the centre before [`store`] replaces or removes them.
 ///
 /// # Errors

@@ -60,9 +60,7 @@ pub fn waiting(tx: &Connection) -> Result<Vec<AcceptedRow>, StoreError> {
 pub fn adopt(connection: &mut Connection, given: &Reidentified, taken: &Taken) -> Result<(), StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let this = self_state::load(&tx)?;
-    for former in given.former.iter().copied().map(ReplicaId).chain([this.replica]) {
-        self_state::add_former(&tx, former)?;
-    }
+    self_state::replace_former(&tx, &given.former)?;
     let seq = move_all(&tx, &this, taken, ReplicaId(given.replica))?;
     self_state::set_replica(&tx, ReplicaId(given.replica), seq)?;
     self_state::set_fence(&tx, &given.fence)?;
@@ -130,4 +128,20 @@ fn moved(this: &SelfState, id: RowId, tracked: Tracked, taken: &Taken, to: Repli
     let renamed = reissue(&mut version, &acknowledged, &own, to, next);
     let base = (!renamed.is_empty()).then_some(acknowledged);
     Moved { tracked: Tracked { version, base, refused: None, hub_had_ms }, dots, renamed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::fixture::edge_with_a_task;
+    use crate::wire::message::Fence;
+
+    #[test]
+    fn an_id_that_is_anothers_now_is_our_own_no_more() {
+        let mut connection = edge_with_a_task(ReplicaId(7), "one");
+        connection.execute("insert into sync_former (replica) values (5), (6)", []).unwrap();
+        let given = Reidentified { replica: 9, former: vec![5, 7], fence: Fence::default() };
+        adopt(&mut connection, &given, &Taken::new()).unwrap();
+        assert_eq!(self_state::load(&connection).unwrap().own(), [9, 5, 7].map(ReplicaId));
+    }
 }

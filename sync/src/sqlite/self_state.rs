@@ -107,11 +107,7 @@ fn former(tx: &Connection) -> Result<Vec<ReplicaId>, StoreError> {
     Ok(ids)
 }
 
-/// Keeps an id that this edge or a copy of it had.
-///
-/// # Errors
-/// [`StoreError::Sqlite`].
-pub(super) fn add_former(tx: &Transaction<'_>, replica: ReplicaId) -> Result<(), StoreError> {
+fn add_former(tx: &Transaction<'_>, replica: ReplicaId) -> Result<(), StoreError> {
     let insert = "insert into sync_former (replica) values (?1) on conflict (replica) do nothing";
     tx.prepare_cached(insert)?.execute([replica.0])?;
     Ok(())
@@ -140,9 +136,18 @@ pub(super) fn enrolled_again(
 ) -> Result<(), StoreError> {
     save_identity(tx, identity, hub_url)?;
     set_replica(tx, ReplicaId(identity.replica), seq)?;
+    replace_former(tx, &identity.former)
+}
+
+/// Keeps, of the ids that this edge or a copy of it had, those that the hub says are its own. One that is another's now names
+/// the writes of another.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn replace_former(tx: &Transaction<'_>, former: &[u32]) -> Result<(), StoreError> {
     forget_former(tx)?;
-    for former in &identity.former {
-        add_former(tx, ReplicaId(*former))?;
+    for replica in former {
+        add_former(tx, ReplicaId(*replica))?;
     }
     Ok(())
 }

@@ -57,6 +57,16 @@ pub fn contradicts(row: &Row, write: (u32, u64), contents: &BTreeMap<String, Str
     })
 }
 
+/// Whether two writes with these contents are two, though they go by one name. What has been overwritten is not shown, so of a
+/// write that shows nothing any more nothing can be told.
+pub fn differ(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+    let mut shared = one.iter().filter_map(|(register, hash)| Some((hash, other.get(register)?))).peekable();
+    match shared.peek() {
+        Some(_) => shared.any(|(one, other)| one != other),
+        None => !one.is_empty() && !other.is_empty(),
+    }
+}
+
 fn value_hash(value: Option<&Value>) -> String {
     let mut hasher = SipHasher13::new();
     hasher.write(value.map(convert::json_of).unwrap_or_default().as_bytes());

@@ -68,6 +68,9 @@ impl AcceptedRow {
 pub struct Reidentify {
     /// The id that it had.
     pub replica: u32,
+    /// Those that it had before. A centre that was restored may have lost some, and gives back what is free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<u32>,
 }
 
 /// A new replica id of the same edge.
@@ -75,7 +78,7 @@ pub struct Reidentify {
 pub struct Reidentified {
     /// The id.
     pub replica: u32,
-    /// Every id that the edge had before, those of its copies too.
+    /// Every id that the edge had before, those of its copies too. One that it had and that is not among them is another's now.
     pub former: Vec<u32>,
     /// The fence token to begin with.
     pub fence: Fence,

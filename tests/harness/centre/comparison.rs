@@ -72,6 +72,9 @@ impl Centre {
         let database = &mut self.database;
         let known = database.edges.get_mut(&edge).expect("the edge is enrolled");
         (known.asked, known.stale, known.verified_ms) = (false, false, now_ms);
+        if let Some(fence) = database.fences.get_mut(&found.replica).filter(|fence| fence.edge == edge) {
+            (fence.stale, fence.acknowledged, fence.seen_ms) = (false, None, now_ms);
+        }
         let uncaptured = found.differences.iter().filter(|difference| difference.what == "values");
         let txid = database.transactions.begin();
         for one in uncaptured {

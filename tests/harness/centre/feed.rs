@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync::catalog::{self, Scope};
 use sync::merge::conflict::Status;
+use sync::merge::fence::{Mark, is_of_another_history};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
-use sync::pg::cursor::{self, CONFLICTS, Cursor, NONCE_BYTES, Window};
+use sync::pg::cursor::{self, CONFLICTS, Checkpoint, Cursor, NONCE_BYTES, Window};
 use sync::wire::conflict;
 use sync::wire::message::{Evict, Page, PullEnd, PullLine};
 use sync::wire::stream::Writer;
@@ -21,6 +22,9 @@ use crate::snapshots::is_new;
 const TOMBSTONE_MS_MIN: u64 = 15_000;
 /// How long an edge may be silent before it is waited for no longer, in milliseconds.
 const RETENTION_MS: u64 = 45_000;
+
+/// How long a former replica id may be silent before it is waited for no longer, in milliseconds.
+const FORMER_MS: u64 = 20_000;
 
 /// A page on its way, with what the centre had seen of its rows.
 #[derive(Clone, Debug)]
@@ -51,11 +55,14 @@ impl Centre {
         now_ms: u64,
     ) -> Option<Cursor> {
         let database = &self.database;
-        database.fences.get(&replica).filter(|fence| fence.edge == edge)?;
+        let fence = database.fences.get(&replica).filter(|fence| fence.edge == edge)?;
         let mut opened = database.open(edge, sealed)?;
-        let asked = sealed.is_some() && database.is_due(edge, every_ms, now_ms);
+        let asked = sealed.is_some() && (fence.stale || database.is_due(edge, every_ms, now_ms));
         let void = !opened.incarnation.is_nil() && opened.incarnation != database.hub.id;
-        if asked || self.server != database.hub.server || void {
+        let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
+        let foreign = opened.checkpoint.replica == replica
+            && is_of_another_history(&mark(&opened.checkpoint), &mark(&fence.checkpoint));
+        if asked || foreign || self.server != database.hub.server || void {
             return None;
         }
         opened.incarnation = database.hub.id;
@@ -88,8 +95,10 @@ impl Centre {
         let Some(from) = self.admit_pull(edge, replica, sealed, every_ms, now_ms) else { return Err(Refused::Fence) };
         let known = self.database.edges.get_mut(&edge).expect("the edge is enrolled");
         known.seen_ms = now_ms;
+        let fence = self.database.fences.get_mut(&replica).expect("it was admitted");
+        fence.seen_ms = now_ms;
         if let Some(start) = &from.start {
-            known.acknowledged = Some(start.clone());
+            fence.acknowledged = Some(start.clone());
         }
         let end =
             from.window.as_ref().map_or_else(|| self.database.transactions.snapshot(), |window| window.end.clone());
@@ -153,12 +162,20 @@ impl Centre {
         let database = &mut self.database;
         let mut collected = Collected::default();
         for edge in database.edges.values_mut().filter(|edge| !edge.stale && edge.seen_ms + RETENTION_MS < now_ms) {
-            (edge.stale, edge.asked, edge.acknowledged) = (true, true, None);
+            (edge.stale, edge.asked) = (true, true);
             collected.stale += 1;
         }
-        let live = database.edges.values().filter(|edge| !edge.stale);
-        let told = |edge: &super::Edge| {
-            let seen = edge.acknowledged.as_ref();
+        let edges = &database.edges;
+        for (id, fence) in database.fences.iter_mut().filter(|(_, fence)| !fence.stale) {
+            let edge = &edges[&fence.edge];
+            let silent_ms = if edge.replica == *id { RETENTION_MS } else { FORMER_MS };
+            if edge.stale || fence.seen_ms + silent_ms < now_ms {
+                (fence.stale, fence.acknowledged) = (true, None);
+            }
+        }
+        let live = database.fences.values().filter(|fence| !fence.stale);
+        let told = |fence: &super::Fence| {
+            let seen = fence.acknowledged.as_ref();
             seen.map_or(0, |seen| seen.xip.iter().copied().min().unwrap_or(seen.xmax))
         };
         let horizon = live.map(told).min().unwrap_or(i64::MAX);

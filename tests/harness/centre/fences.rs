@@ -1,18 +1,25 @@
 //! Hellos, fence tokens and new ids, as the hub's routes and `pg::fences` keep them. `merge::fence` rules.
 
+use std::collections::BTreeMap;
+
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use sync::catalog;
-use sync::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_copied, ruling};
+use sync::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
 use sync::merge::ids::{ReplicaId, RowId};
-use sync::pg::cursor::{Checkpoint, Cursor};
+use sync::pg::cursor::{Checkpoint, Cursor, Snapshot, is_behind};
 use sync::pg::fences;
-use sync::wire::digest::contradicts;
+use sync::wire::digest::{contradicts, differ};
 use sync::wire::message::{self, Hello, Replica, Verdict, Welcome};
 use sync::wire::recovery::{AcceptedRow, Reconcile, Reidentified};
 use uuid::Uuid;
 
 use super::{Centre, Database, Edge};
+
+/// What a write said: hashes of values by register.
+pub(super) type Contents = BTreeMap<String, String>;
+/// A write that was taken: the name under which it was sent, and what it said.
+pub(super) type Taken = ((u32, u64), Contents);
 
 /// What is known of one replica id of an edge.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +31,9 @@ pub struct Fence {
     pub(super) last: Option<Answered>,
     pub(super) high_seq: u64,
     pub(super) checkpoint: Checkpoint,
+    pub(super) acknowledged: Option<Snapshot>,
+    pub(super) seen_ms: u64,
+    pub(super) stale: bool,
 }
 
 /// The batch that was answered last.
@@ -38,7 +48,7 @@ impl Centre {
     /// Gives an edge its identity: a replica id and the fence to begin with.
     pub fn enroll(&mut self, edge: usize, now_ms: u64, random: &mut SmallRng) -> (ReplicaId, message::Fence) {
         let database = &mut self.database;
-        let replica = database.new_replica(Some(edge));
+        let replica = database.draw_replica(edge, random);
         database.edges.insert(edge, Edge { replica, verified_ms: now_ms, seen_ms: now_ms, ..Edge::default() });
         (ReplicaId(replica), database.new_fence(edge, replica, random))
     }
@@ -56,6 +66,9 @@ impl Centre {
         }
         self.database.edges.get_mut(&edge).expect("the edge is enrolled").seen_ms = now_ms;
         let replica = hello.replica;
+        if let Some(fence) = self.database.fences.get_mut(&replica) {
+            fence.seen_ms = now_ms;
+        }
         let known = self.database.fences.get(&replica).map(|fence| fence.edge);
         let lost = known.is_none() && self.database.readmit(edge, replica);
         if known != Some(edge) && !lost {
@@ -70,13 +83,17 @@ impl Centre {
         let here = since == present;
         let unknown = shown.filter(|_| !here && database.renames(since).is_none());
         let (said, known) = (database.said(hello, cursor.as_ref()), database.known(replica));
+        let fence = &database.fences[&replica];
+        let start = cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
+        let behind = here && is_behind(start, fence.acknowledged.as_ref());
         let greeting = Greeting {
             here,
             unknown: unknown.is_some(),
             history: history(&said, &known),
-            copied: is_copied(&said, &known),
+            spent: is_spent(&said, &known),
             has_cursor: cursor.is_some(),
-            asked: hello.reconcile || hello.cursor.is_some() && database.is_due(edge, every_ms, now_ms),
+            asked: hello.reconcile
+                || hello.cursor.is_some() && (fence.stale || behind || database.is_due(edge, every_ms, now_ms)),
         };
         match ruling(greeting) {
             Ruling::GoOn => {
@@ -94,7 +111,7 @@ impl Centre {
                 let own = database.fences[&replica].checkpoint.seq;
                 let above = if lost { database.common_seq() } else { own };
                 self.begin_incarnation(above, unknown, random);
-                self.database.rejoin(replica, if here { present } else { since }, now_ms, random)
+                self.database.welcome(Verdict::Reidentify, None, now_ms)
             }
         }
     }
@@ -109,24 +126,29 @@ impl Centre {
                 .into_iter()
                 .flat_map(|stored| stored.row.version.dots.iter().map(|dot| (dot.replica.0, dot.seq, dot.hlc.0)))
                 .collect();
+            let kept = |name: &(u32, u64, u64)| self.database.accepted.get(&(RowId(row.id), name.0, name.1, name.2));
             let now = |name: &(u32, u64, u64)| {
-                let kept = self.database.accepted.get(&(RowId(row.id), name.0, name.1, name.2)).copied();
+                let kept = kept(name).map(|(now, _)| *now);
                 kept.or_else(|| shown.contains(name).then_some((name.0, name.1)))
             };
-            let is_other = |now, contents| stored.is_some_and(|stored| contradicts(&stored.row, now, contents));
+            let is_other = |name: &(u32, u64, u64), now: &(u32, u64), contents: &Contents| {
+                stored.is_some_and(|stored| contradicts(&stored.row, *now, contents))
+                    || kept(name).is_some_and(|(_, said)| differ(said, contents))
+            };
             let named = row.dots.iter().zip(&row.contents).filter(|(name, _)| own.contains(&ReplicaId(name.0)));
             let known = named.filter_map(|(name, contents)| Some((*name, now(name)?, contents)));
-            let same = known.filter(|(_, now, contents)| !is_other(*now, contents));
+            let same = known.filter(|(name, now, contents)| !is_other(name, now, contents));
             row.clone().answered(&same.map(|(name, now, _)| (name, now)).collect())
         };
         rows.iter().map(taken).collect()
     }
 
-    /// A new replica id for a restored edge or a copy.
-    pub fn reidentify(&mut self, edge: usize, random: &mut SmallRng) -> Reidentified {
+    /// A new replica id for a restored edge or a copy that had these.
+    pub fn reidentify(&mut self, edge: usize, had: &[ReplicaId], random: &mut SmallRng) -> Reidentified {
         let database = &mut self.database;
+        had.iter().for_each(|id| _ = database.readmit(edge, id.0));
         let former = database.own(edge).iter().map(|id| id.0).collect();
-        let replica = database.new_replica(Some(edge));
+        let replica = database.draw_replica(edge, random);
         let fence = database.new_fence(edge, replica, random);
         database.edges.get_mut(&edge).expect("the edge is enrolled").replica = replica;
         Reidentified { replica, former, fence }
@@ -134,15 +156,26 @@ impl Centre {
 }
 
 impl Database {
-    pub(super) fn new_replica(&mut self, edge: Option<usize>) -> u32 {
-        self.last_replica += 1;
-        self.replicas.insert(self.last_replica, edge);
+    fn draw_replica(&mut self, edge: usize, random: &mut SmallRng) -> u32 {
+        let ReplicaId(wanted) = fences::replica(random.random());
+        let replica = if self.replicas.contains_key(&wanted) { self.next_replica() } else { wanted };
+        self.replicas.insert(replica, Some(edge));
+        replica
+    }
+
+    /// A replica id that nobody has, of those that are numbered in turn.
+    pub(super) fn next_replica(&mut self) -> u32 {
+        self.last_replica = (self.last_replica + 1..).find(|id| !self.replicas.contains_key(id)).expect("ids are left");
+        self.replicas.insert(self.last_replica, None);
         self.last_replica
     }
 
     fn new_fence(&mut self, edge: usize, replica: u32, random: &mut SmallRng) -> message::Fence {
         let token = self.token(replica, 0, random);
-        self.fences.insert(replica, Fence { edge, token: Some(token.clone()), ..Fence::default() });
+        self.fences.insert(
+            replica,
+            Fence { edge, token: Some(token.clone()), seen_ms: self.edges[&edge].seen_ms, ..Fence::default() },
+        );
         message::Fence { count: 0, token }
     }
 
@@ -160,7 +193,10 @@ impl Database {
         let free = !self.replicas.contains_key(&replica);
         if free {
             self.replicas.insert(replica, Some(edge));
-            self.fences.insert(replica, Fence { edge, token: Some(String::new()), ..Fence::default() });
+            self.fences.insert(
+                replica,
+                Fence { edge, token: Some(String::new()), seen_ms: self.edges[&edge].seen_ms, ..Fence::default() },
+            );
         }
         free
     }

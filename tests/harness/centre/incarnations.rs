@@ -72,7 +72,7 @@ impl Centre {
         let database = &mut self.database;
         let id = Uuid::from_u128(random.random());
         database.last_replica += 1_000 + random.random_range(0..1_000_000);
-        let (lost, replica) = (database.new_replica(None), database.new_replica(None));
+        let (lost, replica) = (database.next_replica(), database.next_replica());
         let rule = Rename { from: ReplicaId(database.hub.replica), above, to: ReplicaId(replica) };
         for stored in database.rows.values_mut() {
             rename(&mut stored.row.version, rule);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use sync::catalog::{self, Table};
+use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::Conflict;
 use sync::merge::ids::{ReplicaId, RowId};
 use sync::merge::plan::{Clamp, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_push};
@@ -16,12 +17,15 @@ use sync::wire::frames::{PushBody, read_push};
 use sync::wire::message::{self, Instead, Outcome, Pushed, PushedLine, RowAnswer};
 use sync::wire::stream::Writer;
 use sync::wire::version::VectorText;
-use sync::wire::{conflict, convert};
+use sync::wire::{conflict, convert, digest};
 
 use super::fences::Answered;
 use super::{Centre, Database, RowKey, Temper, name_of, pull_row};
 use crate::journal::{Author, Deed, Journal, Key, Registers, Seen, Write};
 use crate::schedule::register_text;
+
+/// What is met when a conflict names a write whose stamp lies in the future.
+pub const LOWERED: &str = "a stamp in a conflict is lowered";
 
 /// Why a request was refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,11 +257,7 @@ impl Centre {
             one.fate = Some(Fate::Refused("missing_reference"));
             return false;
         }
-        let whole = |register: &&str| {
-            let nullable = one.table.columns_of(register).all(|column| column.nullable);
-            nullable || planned.row.values.contains_key(*register)
-        };
-        if alive && !one.table.registers().all(|register| whole(&register)) {
+        if alive && !one.push.needed.iter().all(|register| planned.row.values.contains_key(*register)) {
             one.fate = Some(Fate::Refused("missing_value"));
             return false;
         }
@@ -317,6 +317,9 @@ impl Centre {
             let lowered = clamp_conflict(&mut found, &version, Database::ceiling(work.now_ms));
             let of_row = candidates.iter().find(|one| one.key == (found.table, found.row));
             if of_row.is_none_or(|one| matches!(one.fate, Some(Fate::Taken(..)))) {
+                if lowered {
+                    self.met.push(LOWERED);
+                }
                 self.database.take_conflict(found, lowered, work.txid);
             }
         }
@@ -340,8 +343,11 @@ impl Centre {
                     let former = sent.formerly.iter().filter(|name| work.own.contains(&ReplicaId(name.replica)));
                     let former =
                         former.map(|name| ((name.replica, name.seq, name.hlc), (push.batch.replica, name.now_seq)));
+                    let said = Row { version: version.clone(), values: one.push.values.clone() };
                     for ((replica, seq, hlc), now) in names.chain(former) {
-                        database.accepted.entry((one.key.1, replica, seq, hlc)).or_insert(now);
+                        let dot = Dot { replica: ReplicaId(now.0), seq: now.1, hlc: Hlc(0), by: None };
+                        let write = (now, digest::contents(&said, &dot));
+                        database.accepted.entry((one.key.1, replica, seq, hlc)).or_insert(write);
                     }
                     if let Some(seen) = work.seen.get(&name_of(one.key)) {
                         database.knowledge.learn(name_of(one.key), seen);
@@ -414,7 +420,7 @@ fn candidate(sent: &message::PushRow) -> Candidate {
     let table = catalog::by_name(&sent.table).expect("edges push tables of the catalog");
     let values = convert::values(table, &sent.values).expect("edges push readable values");
     let version = Version { vv: sent.vv.0.clone(), gone: sent.gone.0.clone(), dots: sent.dots.0.clone() };
-    let push = Push { version, base: sent.base.0.clone(), values };
+    let push = Push { version, base: sent.base.0.clone(), values, needed: table.needed() };
     let key = (table.id, RowId(sent.id));
     let discarded = sent.instead.as_deref() == Some(&Instead::Discarded);
     Candidate { table, key, push, clamps: Vec::new(), fate: None, planned: None, discarded }

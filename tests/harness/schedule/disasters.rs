@@ -11,8 +11,8 @@ const COPIES_MAX: usize = 3;
 /// How long a site is away, in milliseconds.
 const AWAY_MS: u64 = 30_000;
 
-/// Which disasters a seed has beside the small ones: one kind, so that what a finding comes from can be told. One seed in
-/// four has none, so that what is true only then is judged. `MIXED=1` mixes them.
+/// Which disasters a seed has beside the small ones: one kind, so that what a finding comes from can be told, or in one seed of
+/// five all of them. One seed in five has none, so that what is true only then is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Theme {
     edges: bool,
@@ -22,8 +22,8 @@ pub(super) struct Theme {
 
 impl Theme {
     pub(super) fn of(seed: u64) -> Self {
-        let kind = seed / 2 % 4;
-        let mixed = std::env::var_os("MIXED").is_some();
+        let kind = seed / 2 % 5;
+        let mixed = kind == 4;
         Self { edges: mixed || kind == 1, centre: mixed || kind == 2, absence: mixed || kind == 3 }
     }
 }

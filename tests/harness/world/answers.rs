@@ -41,7 +41,8 @@ impl World {
                     self.coverage.count("writes that wait are found to be taken");
                 }
                 self.nodes[site].task = Task::Reidentified(taken);
-                self.send(site, Request::Reidentify);
+                let had = self.nodes[site].site.this().own();
+                self.send(site, Request::Reidentify(had));
             }
             (Answer::Reidentified(given), Task::Reidentified(taken)) => self.adopt(site, &given, &taken),
             (Answer::Compared(compared), Task::Compared(comparison)) => self.take_digest(site, comparison, &compared),

@@ -106,14 +106,20 @@ impl World {
         kept.map(|conflict| (conflict.id(), conflict)).collect()
     }
 
-    /// What no replica holds any more is lost: its writes, and values that only a conflict still held.
-    fn declare_lost(&mut self, conflicts: &BTreeMap<Uuid, Conflict>) {
+    /// What somebody has seen, or has offered.
+    pub(super) fn held(&self) -> Seen {
         let database = &self.centre.database;
         let mut held: Seen = database.knowledge.all();
         held.extend(database.recovered.values().flat_map(|entry| entry.seen.iter().copied()));
         held.extend(self.nodes.iter().flat_map(|node| node.site.knowledge.all()));
-        let mut lost: Seen = (0..self.journal.len()).filter(|place| !held.contains(place)).collect();
-        let present = self.conflicts();
+        held
+    }
+
+    /// What no replica holds any more is lost: its writes, and values that only a conflict still held.
+    fn declare_lost(&mut self, conflicts: &BTreeMap<Uuid, Conflict>) {
+        let held = self.held();
+        let lost: Seen = (0..self.journal.len()).filter(|place| !held.contains(place)).collect();
+        let (present, mut unlisted) = (self.conflicts(), Seen::new());
         for conflict in conflicts.iter().filter(|(id, _)| !present.contains_key(id)).map(|(_, conflict)| conflict) {
             let row = name_of((conflict.table, conflict.row));
             let said = |deed: &Deed| match (deed, &conflict.register) {
@@ -124,14 +130,15 @@ impl World {
                 (Deed::Wrote(_), None) => false,
             };
             let of_row = self.journal.iter().filter(|(_, write)| write.row == row && said(&write.deed));
-            lost.extend(of_row.map(|(place, _)| place));
+            unlisted.extend(of_row.map(|(place, _)| place));
         }
-        for place in lost {
+        for place in lost.union(&unlisted).copied() {
             if self.lost.insert(place) {
                 self.coverage.count("a write is declared lost");
                 self.note(format!("write {place} is lost"));
             }
         }
+        self.unlisted.extend(unlisted);
     }
 
     /// What edges have offered.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use sync::merge::ids::ReplicaId;
 use sync::wire::frames::read_answer;
 use sync::wire::message::{Hello, Outcome, PullRow, Welcome};
 use sync::wire::recovery::{AcceptedRow, Digest, Reidentified, Verification};
 use uuid::Uuid;
 
 use super::{Event, World};
-use crate::centre::{Compared, Refused, SentPage};
+use crate::centre::{Compared, LOWERED, Refused, SentPage};
 use crate::journal::{Key, Seen};
 use crate::network::ANSWER_MS_MAX;
 
@@ -35,8 +36,8 @@ pub enum Request {
     Pull(u32, Option<String>, bool),
     /// Which of its writes were taken.
     Accepted(Vec<AcceptedRow>),
-    /// For a new id.
-    Reidentify,
+    /// For a new id, in the place of these.
+    Reidentify(Vec<ReplicaId>),
     /// What ranges add up to.
     Digest(Digest),
     /// To keep rows that the centre has lost.
@@ -73,7 +74,7 @@ impl Request {
             Self::Push(batch, body, _) => format!("push {} of {} bytes", &batch.to_string()[..8], body.len()),
             Self::Pull(replica, cursor, wait) => format!("pull {} as {replica} wait {wait}", cursor.is_some()),
             Self::Accepted(rows) => format!("accepted? {rows:?}"),
-            Self::Reidentify => "reidentify".to_owned(),
+            Self::Reidentify(had) => format!("reidentify {had:?}"),
             Self::Digest(asked) => format!("digest of {} ranges, wants {:?}", asked.ranges.len(), asked.want),
             Self::Offer(rows) => format!("offer of {} rows", rows.len()),
             Self::Verified(found) => format!("verified: {:?}", found.differences),
@@ -151,7 +152,9 @@ impl World {
             }
             Request::Push(_, body, seen) => {
                 let taken = self.centre.push(edge, (body, seen), self.temper, &mut self.journal, (now_ms, random));
-                if taken.as_ref().is_ok_and(|answer| is_taken_whole(answer)) {
+                // A stamp in a conflict is lowered to where the row stood, and the row moves on; the hub takes no batch twice.
+                let again = !self.centre.met.contains(&LOWERED);
+                if again && taken.as_ref().is_ok_and(|answer| is_taken_whole(answer)) {
                     self.batches.push((edge, body.clone(), now_ms));
                 }
                 taken.map_or_else(Answer::Refused, Answer::Pushed)
@@ -163,7 +166,7 @@ impl World {
                 page.map_or_else(Answer::Refused, Answer::Page)
             }
             Request::Accepted(rows) => Answer::Accepted(self.centre.accepted(edge, rows)),
-            Request::Reidentify => Answer::Reidentified(self.centre.reidentify(edge, random)),
+            Request::Reidentify(had) => Answer::Reidentified(self.centre.reidentify(edge, had, random)),
             Request::Digest(asked) => {
                 let compared = self.centre.digest(edge, asked, now_ms, random);
                 compared.map_or_else(Answer::Refused, Answer::Compared)
