@@ -232,5 +232,6 @@ async fn rows_that_come_and_go_leave_nothing_behind_on_either_side() {
     }
     println!("{rows} rows have come and gone; pages of both files after each 200: {pages:?}");
     let ((left_first, right_first), (left_last, right_last)) = (pages[1], pages[4]);
-    assert!(left_last <= left_first && right_last <= right_first, "{pages:?}");
+    // Rows of random ids fill their pages now better, now worse; 600 rows that stayed would take more than 100.
+    assert!(left_last <= left_first + 10 && right_last <= right_first + 10, "{pages:?}");
 }
