@@ -143,6 +143,10 @@ fn wrong_with(directory: &Path, steps: &[Step], promised: Promised) -> Option<St
 }
 
 fn inspect(directory: &Path, steps: &[Step], promised: Promised) -> rusqlite::Result<Option<String>> {
+    // As the edge looks at it, before anybody has written to it.
+    if let Some(problem) = edge::rescue::damage(&directory.join("edge.db"), true) {
+        return Ok(Some(format!("the edge takes it for damaged: {problem}")));
+    }
     let connection = Connection::open(directory.join("edge.db"))?;
     // The image is thrown away.
     connection.pragma_update(None, "synchronous", "off")?;

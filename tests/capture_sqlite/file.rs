@@ -102,6 +102,31 @@ fn a_reader_does_not_make_a_file() {
     assert!(!path.exists());
 }
 
+/// The first page is the one that says how long the file is.
+#[test]
+fn a_checkpoint_that_was_cut_after_the_first_page_is_no_damage() {
+    const PAGE_BYTES: usize = 4096;
+    let (before, after) = (Scratch::new(), Scratch::new());
+    let store = open(&before.path().join("edge.db")).unwrap();
+    let grow = "pragma wal_checkpoint(truncate); pragma wal_autocheckpoint = 0;
+        insert into sync_replicas (id, name)
+          with recursive n (n) as (select 100 union all select n + 1 from n where n < 9000) select n, 'replica ' || n from n;";
+    store.connection().execute_batch(grow).unwrap();
+    let path = after.path().join("edge.db");
+    for name in ["edge.db", "edge.db-wal"] {
+        std::fs::copy(before.path().join(name), after.path().join(name)).unwrap();
+    }
+    store.connection().execute_batch("pragma wal_checkpoint(full);").unwrap();
+    let (mut cut, whole) = (std::fs::read(&path).unwrap(), std::fs::read(before.path().join("edge.db")).unwrap());
+    assert!(cut.len() < whole.len() && cut[..PAGE_BYTES] != whole[..PAGE_BYTES]);
+    cut[..PAGE_BYTES].copy_from_slice(&whole[..PAGE_BYTES]);
+    std::fs::write(&path, cut).unwrap();
+    assert_eq!(edge::rescue::damage(&path, true), None);
+    assert_eq!(one::<i64>(&open_reader(&path).unwrap(), "select count(*) from sync_replicas where id >= 100"), 8901);
+    let store = open_when_free(&path).unwrap();
+    assert_eq!(one::<String>(store.connection(), "pragma integrity_check"), "ok");
+}
+
 #[test]
 fn an_empty_file_becomes_ours() {
     let dir = Scratch::new();

@@ -179,8 +179,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         name: "conflicts that the edge finds are dropped",
         file: APPLY,
-        good: "                ledger::record(tx, conflict)?;\n",
-        bad: "                drop(conflict);\n",
+        good: "        ledger::record(tx, conflict)?;\n",
+        bad: "        drop(conflict);\n",
         ring: SIMULATOR,
     },
     Bug {

@@ -183,7 +183,8 @@ pub(crate) enum Origin {
     Ours,
 }
 
-/// Whose file it is, by its header alone; `immutable` keeps SQLite from recovering or creating something.
+/// Whose file it is, by its header alone; `immutable` keeps SQLite from recovering or creating something. A file that was left
+/// in the middle of a checkpoint makes no sense without its log, so it is read once more with that.
 ///
 /// The header is read by SQLite and never by a file handle of ours. Closing one would drop the POSIX locks that other
 /// connections of this process hold on the file (<https://sqlite.org/howtocorrupt.html>, 2.2); the next plain client
@@ -197,10 +198,15 @@ pub(crate) fn recognise(path: &Path) -> Result<Origin, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::New),
         Err(error) => return Err(file_error(error)),
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(immutable(path), flags).map_err(|error| file_error(io::Error::other(error)))?;
-    match connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0)) {
+    let alone = application_id(immutable(path)).map_err(file_error)?;
+    let has_log = log_path(path).metadata().is_ok_and(|log| log.len() > 0);
+    let found = match alone {
+        Err(error) if has_log && error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            application_id(uri(path)).map_err(file_error)?
+        }
+        alone => alone,
+    };
+    match found {
         Ok(id) if id == i64::from(APPLICATION_ID) => Ok(Origin::Ours),
         Ok(_) => foreign("another program made it"),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => foreign("it is not a SQLite file"),
@@ -208,8 +214,26 @@ pub(crate) fn recognise(path: &Path) -> Result<Origin, StoreError> {
     }
 }
 
+/// What a file says that it is, read only; the outer error is of opening it.
+fn application_id(uri: String) -> Result<rusqlite::Result<i64>, io::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags).map_err(io::Error::other)?;
+    Ok(connection.pragma_query_value(None, "application_id", |row| row.get(0)))
+}
+
+/// The log that belongs to a database file, as SQLite names it.
+fn log_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
 /// The URI of a file that nobody is to change while it is read.
 fn immutable(path: &Path) -> String {
+    uri(path) + "?immutable=1"
+}
+
+fn uri(path: &Path) -> String {
     use std::fmt::Write as _;
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -219,7 +243,7 @@ fn immutable(path: &Path) -> String {
             _ => _ = write!(uri, "%{byte:02X}"),
         }
     }
-    uri + "?immutable=1"
+    uri
 }
 
 /// Makes this process the only one that may write the file as an edge, for as long as what is returned lives.
