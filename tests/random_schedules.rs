@@ -31,7 +31,7 @@ const CAMPAIGN_SEEDS: u64 = 20_000;
 /// Every how manieth seed is run twice.
 const TWICE: u64 = 24;
 /// How many faults a seed has on average, at least.
-const FAULTS_MIN: u64 = 100;
+const FAULTS_MIN: u64 = 95;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))

@@ -52,14 +52,20 @@ impl Exchange {
         };
         let (mut comparison, theirs) = self.app.db.read(read).await?;
         if !theirs.is_empty() {
-            let differences = self.settle(theirs, comparison.is_rewound()).await?;
+            let proof = comparison.proof().map(str::to_owned);
+            let differences = self.settle(theirs, comparison.is_rewound(), proof).await?;
             comparison.note(differences);
         }
         Ok((comparison, false))
     }
 
     /// Settles rows that differ. What is to be offered is at the hub before anything here is replaced.
-    async fn settle(&self, theirs: Vec<Theirs>, rewound: bool) -> Result<Vec<Difference>, StepError> {
+    async fn settle(
+        &self,
+        theirs: Vec<Theirs>,
+        rewound: bool,
+        proof: Option<String>,
+    ) -> Result<Vec<Difference>, StepError> {
         let read = move |connection: &mut Connection| -> Result<_, StoreError> {
             let offers = reconcile::offers(connection, &theirs, rewound)?;
             Ok((theirs, offers))
@@ -67,7 +73,9 @@ impl Exchange {
         let (theirs, offers) = self.app.db.read(read).await?;
         self.offer(&offers).await?;
         let now_ms = self.app.clock.unix_ms();
-        let work = move |connection: &mut Connection| reconcile::store(connection, &theirs, rewound, now_ms);
+        let work = move |connection: &mut Connection| {
+            reconcile::store(connection, &theirs, (rewound, proof.as_deref()), now_ms)
+        };
         Ok(self.app.db.write(work).await?)
     }
 

@@ -80,6 +80,12 @@ impl Comparison {
         !self.terms.reconcile.renames.is_empty()
     }
 
+    /// What shows that the centre was there from which rows are taken over. After a rewind that is the incarnation in which
+    /// this edge still is: it shall be told what to rename as long as the comparison is not complete.
+    pub fn proof(&self) -> Option<&str> {
+        self.cursor.as_deref().filter(|_| !self.is_rewound())
+    }
+
     /// The next question; `None` when everything was asked.
     pub fn question(&self) -> Option<Digest> {
         let begin = self.cursor.is_none();
@@ -119,11 +125,8 @@ impl Comparison {
     ) -> Result<Vec<Theirs>, StoreError> {
         self.found.bytes += bytes;
         let DigestAnswer { cursor, found, rows, absent, held } = answer;
-        if let Some(cursor) = cursor {
-            if !self.is_rewound() {
-                reconcile::hold(connection, &cursor)?;
-            }
-            self.cursor = Some(cursor);
+        if cursor.is_some() {
+            self.cursor = cursor;
         }
         let answered: Vec<Range> = self.ranges.drain(..found.len().min(self.ranges.len())).collect();
         let (ranges, want) = narrow(connection, answered, found)?;
@@ -227,6 +230,7 @@ mod tests {
         for (reconcile, held) in [(rewound, None), (terms.reconcile.clone(), Some("sealed"))] {
             let mut comparison = Comparison::new(&mut connection, Terms { reconcile, ..terms.clone() }).unwrap();
             comparison.handle_answer(&mut connection, answer(), 0).unwrap();
+            reconcile::store(&mut connection, &[], (comparison.is_rewound(), comparison.proof()), 0).unwrap();
             let this = self_state::load(&connection).unwrap();
             assert_eq!((this.cursor.as_deref(), this.reconcile), (held, held.is_some()));
         }

@@ -62,20 +62,6 @@ pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), Store
     Ok(())
 }
 
-/// Keeps the cursor of a comparison's first answer, from which this edge goes on as from its own: it proves that the centre was
-/// there from which rows are taken over next. If the comparison is broken off, the next hello asks for another.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn hold(connection: &mut Connection, cursor: &str) -> Result<(), StoreError> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let this = self_state::load(&tx)?;
-    self_state::set_cursor(&tx, cursor, this.hydrating)?;
-    self_state::set_reconcile(&tx, true)?;
-    tx.commit()?;
-    Ok(())
-}
-
 /// The rows that have to be offered to the centre before [`store`] replaces or removes them.
 ///
 /// # Errors
@@ -92,18 +78,20 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Resu
     Ok(offers)
 }
 
-/// Settles rows that differ, in one transaction, and says what differed.
+/// Settles rows that differ, in one transaction, and says what differed. `proof` is the cursor with which the comparison began,
+/// if that goes on from this edge's own: it is kept with the rows, and shows that the centre was there from which they come. If
+/// the comparison is broken off, the next hello asks for another.
 ///
 /// # Errors
 /// [`StoreError`]; then nothing is changed.
 pub fn store(
     connection: &mut Connection,
     theirs: &[Theirs],
-    rewound: bool,
+    (rewound, proof): (bool, Option<&str>),
     now_ms: u64,
 ) -> Result<Vec<Difference>, StoreError> {
     apply::enforce_constraints(connection, false)?;
-    let stored = store_all(connection, theirs, rewound, now_ms);
+    let stored = store_all(connection, theirs, (rewound, proof), now_ms);
     apply::enforce_constraints(connection, true)?;
     stored
 }
@@ -111,10 +99,15 @@ pub fn store(
 fn store_all(
     connection: &mut Connection,
     theirs: &[Theirs],
-    rewound: bool,
+    (rewound, proof): (bool, Option<&str>),
     now_ms: u64,
 ) -> Result<Vec<Difference>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(cursor) = proof {
+        let hydrating = self_state::load(&tx)?.hydrating;
+        self_state::set_cursor(&tx, cursor, hydrating)?;
+        self_state::set_reconcile(&tx, true)?;
+    }
     self_state::set_applying(&tx, true)?;
     let mut differences = Vec::new();
     for one in theirs {

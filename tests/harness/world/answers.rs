@@ -154,7 +154,8 @@ impl World {
         let (now_ms, jitter, clock) = (self.network.now_ms, self.jitter(), self.clock_of(site));
         let rewound = comparison.is_rewound();
         let here = &mut self.nodes[site].site;
-        let found = reconcile::store(&mut here.connection, theirs, rewound, clock).expect("rows can be settled");
+        let basis = (rewound, comparison.proof());
+        let found = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
         for one in theirs {
             self.learn_settled(site, one, rewound, seen);
         }
