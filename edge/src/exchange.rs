@@ -191,13 +191,18 @@ impl Exchange {
         };
         let (applied, known) = self.app.db.write(work).await?;
         if applied.forked {
-            self.forked.store(true, Ordering::Relaxed);
-            return Err(StepError::Forked);
+            return Err(self.note_fork());
         }
         if replicas > known {
             self.learn_names().await;
         }
         Ok(applied)
+    }
+
+    /// Remembers, for the next hello, that the hub has writes under this edge's id that it never made.
+    pub(crate) fn note_fork(&self) -> StepError {
+        self.forked.store(true, Ordering::Relaxed);
+        StepError::Forked
     }
 
     /// Lets refused rows be sent once more, and tries again to store those of the hub that could not be stored here. Says

@@ -53,7 +53,9 @@ impl Exchange {
         let (mut comparison, theirs) = self.app.db.read(read).await?;
         if !theirs.is_empty() {
             let proof = comparison.proof().map(str::to_owned);
-            let differences = self.settle(theirs, comparison.is_rewound(), proof).await?;
+            let Some(differences) = self.settle(theirs, comparison.is_rewound(), proof).await? else {
+                return Err(self.note_fork());
+            };
             comparison.note(differences);
         }
         Ok((comparison, false))
@@ -65,7 +67,7 @@ impl Exchange {
         theirs: Vec<Theirs>,
         rewound: bool,
         proof: Option<String>,
-    ) -> Result<Vec<Difference>, StepError> {
+    ) -> Result<Option<Vec<Difference>>, StepError> {
         let read = move |connection: &mut Connection| -> Result<_, StoreError> {
             let offers = reconcile::offers(connection, &theirs, rewound)?;
             Ok((theirs, offers))

@@ -59,7 +59,7 @@ pub const PATHS: &[&str] = &[
 ];
 
 /// What only a campaign comes to: of two copies of a box, the slower one is mostly found out before it is sent such a page.
-pub const RARE: &[&str] = &["a page brings own writes that were never made"];
+pub const RARE: &[&str] = &["own writes come that were never made"];
 
 /// How often each thing happened.
 #[derive(Clone, Debug, Default)]

@@ -158,8 +158,12 @@ fn store(connection: &mut Connection, page: &PulledPage, now_ms: u64) -> Result<
 }
 
 /// Whether a row comes with writes under our own id beyond our last one, or in the place of one that waits here.
-fn is_forked(tx: &Transaction<'_>, this: &SelfState, rows: &[PullRow]) -> Result<bool, StoreError> {
-    for row in rows.iter().filter(|row| row.vv.0.seen(this.replica) > 0) {
+pub(super) fn is_forked<'a>(
+    tx: &Transaction<'_>,
+    this: &SelfState,
+    rows: impl IntoIterator<Item = &'a PullRow>,
+) -> Result<bool, StoreError> {
+    for row in rows.into_iter().filter(|row| row.vv.0.seen(this.replica) > 0) {
         let theirs = row.vv.0.seen(this.replica);
         if theirs > this.seq {
             return Ok(true);

@@ -82,6 +82,9 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Resu
 /// if that goes on from this edge's own: it is kept with the rows, and shows that the centre was there from which they come. If
 /// the comparison is broken off, the next hello asks for another.
 ///
+/// Returns `None` and changes nothing when the rows hold writes under this edge's id that it never made: somebody else goes by
+/// it, and what waits here under the same numbers would be taken for what the centre has.
+///
 /// # Errors
 /// [`StoreError`]; then nothing is changed.
 pub fn store(
@@ -89,7 +92,7 @@ pub fn store(
     theirs: &[Theirs],
     (rewound, proof): (bool, Option<&str>),
     now_ms: u64,
-) -> Result<Vec<Difference>, StoreError> {
+) -> Result<Option<Vec<Difference>>, StoreError> {
     apply::enforce_constraints(connection, false)?;
     let stored = store_all(connection, theirs, (rewound, proof), now_ms);
     apply::enforce_constraints(connection, true)?;
@@ -101,11 +104,14 @@ fn store_all(
     theirs: &[Theirs],
     (rewound, proof): (bool, Option<&str>),
     now_ms: u64,
-) -> Result<Vec<Difference>, StoreError> {
+) -> Result<Option<Vec<Difference>>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let this = self_state::load(&tx)?;
+    if apply::is_forked(&tx, &this, theirs.iter().filter_map(Theirs::row))? {
+        return Ok(None);
+    }
     if let Some(cursor) = proof {
-        let hydrating = self_state::load(&tx)?.hydrating;
-        self_state::set_cursor(&tx, cursor, hydrating)?;
+        self_state::set_cursor(&tx, cursor, this.hydrating)?;
         self_state::set_reconcile(&tx, true)?;
     }
     self_state::set_applying(&tx, true)?;
@@ -129,7 +135,7 @@ fn store_all(
     }
     self_state::set_applying(&tx, false)?;
     tx.commit()?;
-    Ok(differences)
+    Ok(Some(differences))
 }
 
 /// A row that somebody wrote here while the triggers were not there has no version: it counts as written now.
@@ -195,12 +201,16 @@ impl Theirs {
         }
     }
 
+    fn row(&self) -> Option<&PullRow> {
+        match self {
+            Self::Row(row) => Some(row),
+            Self::Absent(..) => None,
+        }
+    }
+
     /// What the quarantine keeps of it.
     fn payload(&self) -> String {
-        match self {
-            Self::Row(row) => serde_json::to_string(row).unwrap_or_default(),
-            Self::Absent(..) => String::new(),
-        }
+        self.row().and_then(|row| serde_json::to_string(row).ok()).unwrap_or_default()
     }
 }
 
@@ -342,5 +352,31 @@ fn line(table: &Table, id: RowId, row: &Row) -> PullRow {
         gone: VectorText(row.version.gone.clone()),
         dots: DotsText(row.version.dots.clone()),
         values: convert::fields(table, &row.values),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::clock::Hlc;
+    use crate::sqlite::fixture::{TASK, edge_with_a_task};
+
+    #[test]
+    fn what_waits_is_not_taken_for_what_a_copy_has_sent_under_the_same_number() {
+        const OWN: ReplicaId = ReplicaId(7);
+        let mut connection = edge_with_a_task(OWN, "ours");
+        let tasks = catalog::by_name("tasks").unwrap();
+        let ours = versions::load(&connection, tasks, TASK).unwrap().unwrap();
+        let values = rows::load(&connection, tasks, TASK).unwrap().unwrap();
+        let mine = ours.version.dots.default.unwrap();
+        let theirs = [Dot { hlc: Hlc(mine.hlc.0 + 1), ..mine }, Dot { seq: mine.seq + 1, ..mine }, mine];
+        for (dot, is_ours) in theirs.into_iter().zip([false, false, true]) {
+            let mut version = Version::default();
+            version.write(dot, &[]);
+            let theirs = Theirs::Row(line(tasks, TASK, &Row { version, values: values.clone() }));
+            let settled = store(&mut connection, &[theirs], (false, None), 0).unwrap();
+            let waits = versions::load(&connection, tasks, TASK).unwrap().unwrap().base.is_some();
+            assert_eq!((settled.is_some(), waits), (is_ours, !is_ours), "{dot:?}");
+        }
     }
 }

@@ -155,7 +155,8 @@ impl World {
         let rewound = comparison.is_rewound();
         let here = &mut self.nodes[site].site;
         let basis = (rewound, comparison.proof());
-        let found = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
+        let stored = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
+        let Some(found) = stored else { return self.notice_fork(site) };
         for one in theirs {
             self.learn_settled(site, one, rewound, seen);
         }

@@ -71,6 +71,13 @@ impl World {
         }
     }
 
+    /// Somebody else goes by a site's id; the next hello says so.
+    pub(super) fn notice_fork(&mut self, site: usize) {
+        self.nodes[site].forked = true;
+        self.coverage.count("own writes come that were never made");
+        self.fail(site, Failure::Fenced);
+    }
+
     fn apply(&mut self, site: usize) {
         let clock = self.clock_of(site);
         let node = &mut self.nodes[site];
@@ -78,12 +85,10 @@ impl World {
         let page = read_page(&sent.body).expect("the centre sends whole pages");
         let applied = apply::page(&mut node.site.connection, &page, clock).expect("a page can be applied");
         self.note(format!("site {site}: applies {applied:?}"));
-        let node = &mut self.nodes[site];
         if applied.forked {
-            node.forked = true;
-            self.coverage.count("a page brings own writes that were never made");
-            return self.fail(site, Failure::Fenced);
+            return self.notice_fork(site);
         }
+        let node = &mut self.nodes[site];
         for (row, seen) in &sent.seen {
             node.site.knowledge.learn(*row, seen);
         }
