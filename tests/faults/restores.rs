@@ -337,11 +337,11 @@ async fn a_comparison_names_and_repairs_what_differs_and_costs_in_proportion_to_
     let equal: serde_json::Value = serde_json::from_str(&equal).expect("a report is JSON");
     println!("{rows} rows, none differs: {} bytes, {:.0} ms", equal["bytes"], watch.ms());
     assert!(equal["rows"].as_u64() > Some(rows), "{equal}");
-    // Changed where nobody looks: three kinds at the edge, two at the centre.
-    let dark = "update sync_self set applying = 1;
+    // Changed where nobody looks: three kinds at the edge, two at the centre. At once, or a page that is applied meanwhile ends it.
+    let dark = "begin immediate; update sync_self set applying = 1;
       update tasks set title = 'dark', status = 'done' where id in (select id from tasks order by id limit 4 offset 900);
       delete from tasks where id in (select id from tasks order by id desc limit 2);
-      update sync_self set applying = 0;";
+      update sync_self set applying = 0; commit;";
     edge.sqlite(dark).await;
     world
         .sql(
