@@ -133,16 +133,7 @@ impl HubError {
 
     /// Whether it was the hub that said so.
     pub fn is_the_hubs(&self) -> bool {
-        match self {
-            Self::Unreachable { .. }
-            | Self::Tls { .. }
-            | Self::PlainHttp(_)
-            | Self::Trust(_)
-            | Self::NotTheHub(_)
-            | Self::OnTheWay { .. }
-            | Self::UsedUp(_) => false,
-            Self::Revoked(_) | Self::Fence(_) | Self::Overloaded { .. } | Self::Refused { .. } => true,
-        }
+        matches!(self, Self::Revoked(_) | Self::Fence(_) | Self::Overloaded { .. } | Self::Refused { .. })
     }
 }
 

@@ -178,8 +178,8 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "conflicts that the edge finds are dropped",
-        file: APPLY,
-        good: "        ledger::record(tx, conflict)?;\n",
+        file: "sync/src/sqlite/ledger.rs",
+        good: "        record(tx, conflict)?;\n",
         bad: "        drop(conflict);\n",
         ring: SIMULATOR,
     },

@@ -19,7 +19,6 @@ use super::self_state::{self, SelfState};
 use super::versions::{self, Key, Tracked};
 use crate::catalog::{self, Direction, Table};
 use crate::merge::clock::Dot;
-use crate::merge::conflict::Conflict;
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::plan::{PullPlan, is_forgotten_there, plan_pull};
 use crate::merge::rename::unanswered;
@@ -79,17 +78,17 @@ pub fn retry(connection: &mut Connection, now_ms: u64) -> Result<u64, StoreError
     stored
 }
 
-fn store_again(connection: &mut Connection, refused: &[PullRow], now_ms: u64) -> Result<u64, StoreError> {
+fn store_again(connection: &mut Connection, refused: &[(TableId, PullRow)], now_ms: u64) -> Result<u64, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let this = self_state::load(&tx)?;
     self_state::set_applying(&tx, true)?;
     let mut found = 0;
-    for incoming in refused {
+    for (listed, incoming) in refused {
         // One that is refused once more stays listed since when it was first.
         if let Ok(conflicts) = row(&tx, &this, incoming, this.hub_ms(now_ms))? {
             found += conflicts;
-            // It may have been listed by a program that did not know its table.
-            ledger::settle(&tx, Way::Down, TableId(0), RowId(incoming.id))?;
+            // A program that did not know its table has listed it under another.
+            ledger::settle(&tx, Way::Down, *listed, RowId(incoming.id))?;
         }
     }
     self_state::set_applying(&tx, false)?;
@@ -254,7 +253,7 @@ fn join(
         }
         PullPlan::Merge { conflicts, .. } if is_forgotten_there(&local, tracked.base.is_some()) => {
             replace(tx, table, id, incoming, Some(&tracked.version), hub_ms)?;
-            record_all(tx, conflicts)
+            ledger::record_all(tx, conflicts)
         }
         PullPlan::Merge { row, conflicts } => {
             if let Some(error) = unreadable {
@@ -269,18 +268,9 @@ fn join(
             versions::save(tx, table, id, &merged)?;
             // Refused beside what the hub had then; it may go beside what it has now.
             let forgiven = if is_new { blockers::forgive(tx, Key { table: table.id, id })? } else { 0 };
-            Ok(forgiven + record_all(tx, conflicts)?)
+            Ok(forgiven + ledger::record_all(tx, conflicts)?)
         }
     }
-}
-
-/// Records what lost, and says how much that is.
-fn record_all(tx: &Transaction<'_>, conflicts: Vec<Conflict>) -> Result<u64, StoreError> {
-    let found = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
-    for conflict in conflicts {
-        ledger::record(tx, conflict)?;
-    }
-    Ok(found)
 }
 
 /// The row as it is here. One that cannot be read is known by its version alone, which is enough to replace it.
@@ -365,6 +355,7 @@ fn refusal(table: TableId, row: RowId, code: RefusalCode, reason: String, payloa
 mod tests {
     use super::*;
     use crate::merge::clock::Hlc;
+    use crate::merge::conflict::Conflict;
     use crate::merge::ids::ReplicaId;
     use crate::sqlite::fixture::{TASK, edge_with_a_task};
     use crate::wire::message::{Page, PullEnd};

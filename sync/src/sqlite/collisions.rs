@@ -59,11 +59,7 @@ pub fn record(tx: &Transaction<'_>, table: &'static Table, id: RowId, unseen: &U
     let values: BTreeMap<Register, Option<Value>> =
         registers.map(|register| (register.clone(), after.values.get(register).cloned())).collect();
     let merged = plan_late(table.id, id, present, &Late { dot, past: past.clone(), values }, &table.quiet());
-    let found = u64::try_from(merged.conflicts.len()).unwrap_or(u64::MAX);
-    for conflict in merged.conflicts {
-        ledger::record(tx, conflict)?;
-    }
-    Ok(found)
+    ledger::record_all(tx, merged.conflicts)
 }
 
 fn row(tx: &Connection, table: &'static Table, id: RowId, tracked: versions::Tracked) -> Result<Row, StoreError> {

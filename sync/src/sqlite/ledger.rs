@@ -50,6 +50,18 @@ pub fn record(tx: &Transaction<'_>, found: Conflict) -> Result<(), StoreError> {
     save(tx, &Kept { id, conflict: joined, pending })
 }
 
+/// Notes all that was found here, as [`record`] does, and says how much that is.
+///
+/// # Errors
+/// As [`record`].
+pub(super) fn record_all(tx: &Transaction<'_>, found: Vec<Conflict>) -> Result<u64, StoreError> {
+    let count = u64::try_from(found.len()).unwrap_or(u64::MAX);
+    for conflict in found {
+        record(tx, conflict)?;
+    }
+    Ok(count)
+}
+
 /// Takes a conflict as the hub has it. What the hub does not know yet of one that waits is kept.
 ///
 /// # Errors
@@ -359,20 +371,21 @@ pub(super) fn unstorable(tx: &Connection) -> Result<Vec<Unstorable>, StoreError>
     Ok(of_the_hub.take(UNSTORABLE_MAX).map(told).collect())
 }
 
-/// The hub's rows that could not be stored here, as they came, oldest first.
+/// The hub's rows that could not be stored here, as they came, each with the table under which it is listed, oldest first.
 ///
 /// # Errors
 /// [`StoreError::Sqlite`].
-pub(super) fn unstored(tx: &Connection) -> Result<Vec<PullRow>, StoreError> {
+pub(super) fn unstored(tx: &Connection) -> Result<Vec<(TableId, PullRow)>, StoreError> {
     let select = "select id, tbl, row_id, payload from sync_quarantine order by created_at, id";
     let mut statement = tx.prepare_cached(select)?;
     let mut rows = statement.query([])?;
     let mut unstored = Vec::new();
     while let Some(row) = rows.next()? {
         let (id, row_id, payload): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let table = TableId(row.get(1)?);
         let Ok(row_id) = Uuid::try_parse(&row_id) else { continue };
-        if id == quarantine_id(Way::Down, TableId(row.get(1)?), RowId(row_id)).to_string() {
-            unstored.extend(serde_json::from_str::<PullRow>(&payload));
+        if id == quarantine_id(Way::Down, table, RowId(row_id)).to_string() {
+            unstored.extend(serde_json::from_str(&payload).map(|row| (table, row)));
         }
     }
     Ok(unstored)
@@ -384,8 +397,7 @@ pub(super) fn unstored(tx: &Connection) -> Result<Vec<PullRow>, StoreError> {
 /// [`StoreError::Sqlite`].
 pub(super) fn void_unstored(tx: &Transaction<'_>) -> Result<(), StoreError> {
     let void = "update sync_quarantine set payload = '' where id = ?1";
-    for row in unstored(tx)? {
-        let table = catalog::by_name(&row.table).map_or(TableId(0), |table| table.id);
+    for (table, row) in unstored(tx)? {
         tx.prepare_cached(void)?.execute([quarantine_id(Way::Down, table, RowId(row.id)).to_string()])?;
     }
     Ok(())

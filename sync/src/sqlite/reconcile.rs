@@ -291,9 +291,7 @@ impl Case {
                         refused: None,
                     },
                 )?;
-                for conflict in conflicts {
-                    ledger::record(tx, conflict)?;
-                }
+                ledger::record_all(tx, conflicts)?;
                 Ok(())
             }
             Store::Remove => {
