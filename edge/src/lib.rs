@@ -30,6 +30,7 @@ pub mod exchange;
 pub mod handshake;
 pub mod history;
 pub mod hub_client;
+pub mod key_pair;
 pub mod lockouts;
 pub mod operator;
 pub mod people;

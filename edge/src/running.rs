@@ -144,8 +144,13 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("edge-running-{}", Clock::new().uuid_v4()));
         let data = DataDir::new(&directory);
         data.create().unwrap();
-        let first =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(1, 7, "fence") };
+        let first = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: None,
+            identity: identity(1, 7, "fence"),
+        };
         first.store(&data.credential()).unwrap();
         for _ in 0..2 {
             let state = opened(&directory).await;
@@ -157,10 +162,20 @@ mod tests {
         }
         // A second one, and the credential of an edge that this mirror never was.
         let again = Enrolled { former: vec![7], ..identity(9, 12, "again") };
-        let again =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: first.identity.edge.into(), identity: again };
-        let foreign =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(5, 30, "foreign") };
+        let again = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: first.identity.edge.into(),
+            identity: again,
+        };
+        let foreign = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: None,
+            identity: identity(5, 30, "foreign"),
+        };
         for credential in [&again, &again, &foreign] {
             credential.store(&data.credential()).unwrap();
             let state = opened(&directory).await;

@@ -439,7 +439,7 @@ impl Edge {
     }
 
     /// Waits until the box itself says that it is in sync. Signs nobody in.
-    async fn is_in_sync(&self) {
+    pub async fn is_in_sync(&self) {
         eventually("the edge is in sync", async || {
             let status = self.command(&["status", "--json"]).await.succeeded();
             let read: Value = serde_json::from_str(&status).map_err(|error| error.to_string())?;

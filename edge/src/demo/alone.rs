@@ -200,7 +200,7 @@ fn pull_row(table: &'static Table, row: Map<String, Value>, clock: Clock) -> Res
 fn page(rows: Vec<PullRow>, unix_ms: u64) -> PulledPage {
     let lines = rows.len().try_into().unwrap_or_default();
     PulledPage {
-        head: Page { unix_ms, rows_total: None, replicas: 2 },
+        head: Page { unix_ms, rows_total: None, replicas: 2, renew: false },
         rows,
         evicted: Vec::new(),
         conflicts: Vec::new(),

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::codes::CODES;
 use crate::pg::StoreError;
 use crate::pg::batch::BatchError;
+use crate::pg::reach::ReachError;
 use crate::wire::codes::{ErrorCode, listed};
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 use crate::wire::stream::StreamError;
@@ -22,7 +23,7 @@ const RETRY_S: u64 = 1;
 pub enum Error {
     /// No credential, or one that is nobody's.
     #[error(
-        "the hub does not know this edge, as after a restore from an older backup: get a code from `hub edge enroll` and run `edge enroll --code CODE` here; everything here is kept"
+        "the hub does not know this edge, or its key, as after a restore from an older backup: get a code from `hub edge enroll` and run `edge enroll --code CODE` here; everything here is kept"
     )]
     Unauthorized,
     /// The edge's credential was revoked.
@@ -136,9 +137,12 @@ impl From<StoreError> for Error {
     }
 }
 
-impl From<PoolError> for Error {
-    fn from(error: PoolError) -> Self {
-        Self::Pool(error)
+impl From<ReachError> for Error {
+    fn from(error: ReachError) -> Self {
+        match error {
+            ReachError::Pool(error) => Self::Pool(error),
+            ReachError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::{fences, versions};
+use super::{fences, reach, versions};
 use crate::catalog;
 use crate::merge::fence::Rename;
 use crate::merge::ids::{ReplicaId, RowId, TableId};
@@ -121,6 +121,7 @@ pub async fn begin(client: &mut Client, former: Uuid, rewind: &Rewind) -> Result
     // Whoever writes a synced row reads sync.hub first, and holds that until its end. When this lock is granted nobody is
     // left who would still write under the former id.
     lock(&tx).await?;
+    reach::everybody(&tx).await?;
     let present = present(&tx).await?;
     if present.id != former {
         return Ok(false);

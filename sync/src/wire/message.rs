@@ -31,6 +31,8 @@ pub struct Enroll {
     pub code: String,
     /// The edge's version.
     pub app_version: String,
+    /// The public half of the key pair that it made for this identity: Ed25519, 32 bytes in base64url without padding.
+    pub key: String,
     /// Who it was, if it has work already and the hub refuses its credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<FormerEdge>,
@@ -61,7 +63,7 @@ pub struct Enrolled {
     pub name: String,
     /// Its replica id.
     pub replica: u32,
-    /// The bearer credential; the hub keeps only its hash.
+    /// Its first bearer credential; the hub keeps only its hash. The edge makes the next ones ([`renewal`](super::renewal)).
     pub credential: String,
     /// The tenant it mirrors.
     pub tenant: Uuid,
@@ -423,6 +425,9 @@ pub struct Page {
     pub rows_total: Option<u64>,
     /// How many replicas the tenant's directory has; a hello brings it.
     pub replicas: u64,
+    /// Whether the credential is old enough that the edge should get another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew: bool,
 }
 
 /// A row as the centre has it, dead or alive.
