@@ -12,7 +12,7 @@ use edge::config::Config;
 use edge::data_dir::DataDir;
 use edge::db::Db;
 use edge::storage::Storage;
-use edge::sync_handle::{self, SyncPort};
+use edge::sync_handle::{self, SyncPort, SyncRequest};
 use reqwest::{Client, Method};
 use rusqlite::{Connection, params};
 use serde_json::Value;
@@ -97,7 +97,6 @@ pub struct Desk {
     client: Client,
     server: tokio::task::JoinHandle<()>,
     _lock: Option<std::fs::File>,
-    _port: SyncPort,
 }
 
 /// An answer.
@@ -148,6 +147,7 @@ impl Desk {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
+        tokio::spawn(know_no_hub(port));
         let config =
             Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None, plain_http: false };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
@@ -159,7 +159,7 @@ impl Desk {
         });
         let client =
             crate::client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
-        Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock, _port: port }
+        Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock }
     }
 
     /// The edge's file.
@@ -242,6 +242,19 @@ impl Desk {
         let response = request.send().await.expect("the edge answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, text: response.text().await.expect("a whole answer") }
+    }
+}
+
+/// What a sync loop says that has nobody to exchange with.
+async fn know_no_hub(mut port: SyncPort) {
+    let no_hub = || "there is no hub".to_owned();
+    while let Some(request) = port.requests.recv().await {
+        // Whoever asked may have gone.
+        match request {
+            SyncRequest::Now(answer) => drop(answer.send(Err(no_hub()))),
+            SyncRequest::Verify(answer) => drop(answer.send(Err(no_hub()))),
+            SyncRequest::Enrolled => {}
+        }
     }
 }
 
