@@ -29,6 +29,7 @@ pub mod edits;
 pub mod exchange;
 pub mod handshake;
 pub mod history;
+pub mod hosts;
 pub mod hub_client;
 pub mod lockouts;
 pub mod operator;

@@ -43,6 +43,8 @@ pub const FOREIGN: [&str; 3] = [
     "00000000-0000-4000-8000-0000000002ff",
     "00000000-0000-4000-8000-0000000003ff",
 ];
+/// A name that the edge was given by its settings.
+pub const NAME: &str = "edge.acme.example";
 /// Everybody's PIN.
 pub const PIN: &str = "402817";
 /// The replica id of the edge, and of another site.
@@ -148,8 +150,8 @@ impl Desk {
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
         tokio::spawn(know_no_hub(port));
-        let config =
-            Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None, plain_http: false };
+        let (data, names) = (directory.path().to_owned(), vec![NAME.to_owned()]);
+        let config = Config { listen, data, hub: None, daily_bytes: None, plain_http: false, names };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
         let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
         let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };

@@ -92,6 +92,13 @@ pub const VERSION_MISMATCH: ErrorCode = ErrorCode::new(
     "the row is not in the version that If-Match names; `current` is the row as it is",
     "look at the current row and decide again",
 );
+/// `wrong_host`
+pub const WRONG_HOST: ErrorCode = ErrorCode::new(
+    "wrong_host",
+    421,
+    "the request is for a name that this edge does not have, as that of a page which points its name here",
+    "use the box's address, or add the name to EDGE_NAMES",
+);
 /// `too_large`
 pub const TOO_LARGE: ErrorCode = ErrorCode::new("too_large", 413, "the body is larger than 1 MiB", "send less at once");
 /// `unsupported_media_type`
@@ -227,6 +234,7 @@ pub const CODES: &[ErrorCode] = &[
     VERSION_MISMATCH,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    WRONG_HOST,
     NOT_AN_OBJECT,
     UNKNOWN_FIELD,
     UNKNOWN_PARAMETER,

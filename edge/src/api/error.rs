@@ -23,6 +23,9 @@ pub enum Error {
     /// A browser sent the request from another site's page.
     #[error("the request comes from another site's page, so the cookie does not count")]
     CrossSite,
+    /// The request is for another host.
+    #[error("this edge is not called {0:?}: use its address, or have the name added to EDGE_NAMES")]
+    WrongHost(String),
     /// Nothing is served here.
     #[error("nothing is served at {0}")]
     NoRoute(String),
@@ -99,6 +102,7 @@ impl Error {
         match self {
             Self::SignedOut => codes::UNAUTHORIZED,
             Self::CrossSite => codes::CROSS_SITE,
+            Self::WrongHost(_) => codes::WRONG_HOST,
             Self::NoRoute(_) => codes::NO_SUCH_ROUTE,
             Self::NoMethod(_) => codes::METHOD_NOT_ALLOWED,
             Self::MalformedJson(_) => codes::MALFORMED_JSON,

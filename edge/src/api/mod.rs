@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::uri::Authority;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::resource::{many, one};
 use crate::App;
+use crate::hosts::Hosts;
 use crate::sessions::Door;
 use crate::web;
 
@@ -52,6 +54,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a request may take to arrive and to be answered, in milliseconds. An answer that has begun may go on.
 pub const REQUEST_MS_MAX: u64 = 60_000;
 
+/// How much of a host's name an answer repeats, in characters.
+const HOST_CHARS_SHOWN: usize = 100;
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -69,6 +74,7 @@ pub struct Server {
 pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
     let add =
         |router: Router<Server>, (path, methods): (&'static str, MethodRouter<Server>)| router.route(path, methods);
+    let hosts = Arc::new(Hosts::of_this_machine(&app.config.names));
     routes()
         .into_iter()
         .chain(web::pages())
@@ -77,6 +83,7 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(hosts, know_host))
         .layer(middleware::from_fn(guard_answers))
         .with_state(Server {
             app,
@@ -121,6 +128,24 @@ fn routes() -> Vec<(&'static str, MethodRouter<Server>)> {
         ("/healthz", get(health::alive)),
         ("/readyz", get(health::ready)),
     ]
+}
+
+/// Refuses what is not for this edge, whatever it asks for, before anything else of it is looked at.
+async fn know_host(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    match foreign_host(&hosts, &request) {
+        None => next.run(request).await,
+        Some(host) => error::Error::WrongHost(host).into_response(),
+    }
+}
+
+/// The host that a request is for, unless it is this one; empty when it names none. A target in absolute form names one
+/// beside the header, and each that is named has to be ours.
+fn foreign_host(hosts: &Hosts, request: &Request) -> Option<String> {
+    let headers = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let mut named = headers.chain(request.uri().authority().map(Authority::as_str)).peekable();
+    let none = named.peek().is_none().then_some("");
+    let foreign = none.or_else(|| named.find(|host| !hosts.allow(host)))?;
+    Some(foreign.chars().take(HOST_CHARS_SHOWN).collect())
 }
 
 /// Ends a request that takes too long, such as one whose body never comes. What every answer says to browsers: nothing
