@@ -33,6 +33,7 @@ pub mod hosts;
 pub mod hub_client;
 pub mod lockouts;
 pub mod operator;
+pub mod peers;
 pub mod people;
 pub mod quarantine;
 pub mod reconcile;

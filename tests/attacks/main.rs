@@ -2,5 +2,6 @@
 //! they try, by whoever has a box or a backup in their hands. Each test is named for what is tried and what becomes of it;
 //! `docs/security.md` says what each wall is worth.
 
+mod people;
 mod roles;
 mod web;

@@ -16,6 +16,8 @@ use edge::sync_handle::{self, SyncPort, SyncRequest};
 use reqwest::{Client, Method};
 use rusqlite::{Connection, params};
 use serde_json::Value;
+use sync::listener::{self, Limits};
+use sync::merge::limits::{CONNECTIONS_MAX, HEAD_MS_MAX};
 use sync::sqlite;
 use sync::sqlite::error::StoreError;
 
@@ -156,9 +158,8 @@ impl Desk {
         let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
         let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
-        });
+        let limits = Limits { head_ms_max: HEAD_MS_MAX, connections_max: CONNECTIONS_MAX };
+        let server = tokio::spawn(listener::serve(listener, router, limits, None, std::future::pending()));
         let client =
             crate::client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
         Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock }

@@ -161,6 +161,13 @@ pub const IDEMPOTENCY_KEY_REUSED: ErrorCode = ErrorCode::new(
 /// `locked_out`
 pub const LOCKED_OUT: ErrorCode =
     ErrorCode::new("locked_out", 429, "too many wrong PINs for this address", "wait as long as Retry-After says");
+/// `too_many_tries`
+pub const TOO_MANY_TRIES: ErrorCode = ErrorCode::new(
+    "too_many_tries",
+    429,
+    "too many wrong tries to sign in came from this device, as whoever",
+    "wait as long as Retry-After says",
+);
 /// `too_many_requests`
 pub const TOO_MANY_REQUESTS: ErrorCode = ErrorCode::new(
     "too_many_requests",
@@ -246,6 +253,7 @@ pub const CODES: &[ErrorCode] = &[
     MISSING_REFERENCE,
     IDEMPOTENCY_KEY_REUSED,
     LOCKED_OUT,
+    TOO_MANY_TRIES,
     TOO_MANY_REQUESTS,
     TOO_MANY_LISTENERS,
     INTERNAL,

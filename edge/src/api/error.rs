@@ -119,6 +119,7 @@ impl Error {
             Self::ExchangeFailed(_) => codes::EXCHANGE_FAILED,
             Self::SignIn(SignInError::Wrong) => codes::WRONG_CREDENTIALS,
             Self::SignIn(SignInError::Wait { .. }) => codes::LOCKED_OUT,
+            Self::SignIn(SignInError::PeerWait { .. }) => codes::TOO_MANY_TRIES,
             Self::SignIn(SignInError::Crowded) => codes::TOO_MANY_REQUESTS,
             Self::SignIn(SignInError::Refused(refusal)) | Self::Refused(refusal) => code_of(refusal),
         }
@@ -169,7 +170,9 @@ impl Error {
             Self::SignedOut | Self::SignIn(SignInError::Wrong) => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
+            Self::SignIn(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => {
+                Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1))))
+            }
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),
