@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sync::suggestion::did_you_mean;
 
 use crate::budget::DAILY_BYTES_MIN;
+use crate::hosts::is_name;
 use crate::trust::Transport;
 
 /// The file read when no other is named, if it is there.
@@ -22,8 +23,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: &[&str] = &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES", "EDGE_PLAIN_HTTP"];
-const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http"];
+const KEYS: &[&str] =
+    &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES", "EDGE_PLAIN_HTTP", "EDGE_NAMES"];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http", "names"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub daily_bytes: Option<u64>,
     /// Whether a hub on another machine may be spoken to without TLS.
     pub plain_http: bool,
+    /// By which names browsers may ask for this edge, beside those that it knows by itself.
+    pub names: Vec<String>,
 }
 
 /// Settings from one place.
@@ -56,6 +60,8 @@ pub struct Settings {
     pub daily_bytes: Option<u64>,
     /// `EDGE_PLAIN_HTTP`.
     pub plain_http: Option<bool>,
+    /// `EDGE_NAMES`, separated by commas.
+    pub names: Option<Vec<String>>,
 }
 
 /// A configuration that cannot be used.
@@ -103,6 +109,14 @@ pub enum ConfigError {
     #[error("EDGE_PLAIN_HTTP is {value:?}: give true or false, or leave it out")]
     Truth {
         /// The value.
+        value: String,
+    },
+    /// A text that is no name of a host.
+    #[error(
+        "EDGE_NAMES has {value:?}, which is no host's name: give names like edge.acme.lan, without a port, separated by commas"
+    )]
+    Name {
+        /// The text.
         value: String,
     },
     /// A hub on another machine without TLS.
@@ -178,12 +192,17 @@ fn merge(layers: [Settings; 4]) -> Settings {
         log: above.log.or(below.log),
         daily_bytes: above.daily_bytes.or(below.daily_bytes),
         plain_http: above.plain_http.or(below.plain_http),
+        names: above.names.or(below.names),
     });
     merged.unwrap_or_default()
 }
 
 fn check(settings: Settings) -> Result<Config, ConfigError> {
-    let Settings { listen, data, hub, log: _, daily_bytes, plain_http } = settings;
+    let Settings { listen, data, hub, log: _, daily_bytes, plain_http, names } = settings;
+    let names = names.unwrap_or_default();
+    if let Some(value) = names.iter().find(|name| !is_name(name)) {
+        return Err(ConfigError::Name { value: value.clone() });
+    }
     let plain_http = plain_http.unwrap_or(false);
     let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
     if let Some(value) = hub.as_deref().filter(|url| !is_hub_url(url)) {
@@ -199,6 +218,7 @@ fn check(settings: Settings) -> Result<Config, ConfigError> {
     Ok(Config {
         daily_bytes,
         plain_http,
+        names,
         listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
         data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
         hub: hub.map(|url| url.trim_end_matches('/').to_owned()),
@@ -235,7 +255,8 @@ fn from_pairs(pairs: &[(String, String)]) -> Result<Settings, ConfigError> {
         Some(other) => return Err(ConfigError::Truth { value: other.to_owned() }),
     };
     let (listen, hub, log) = (value("EDGE_LISTEN"), value("EDGE_HUB"), value("EDGE_LOG"));
-    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http })
+    let names = value("EDGE_NAMES").map(|value| value.split(',').map(|name| name.trim().to_owned()).collect());
+    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http, names })
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
@@ -321,6 +342,18 @@ mod tests {
         }
         assert!(from_pairs(&[("EDGE_PLAIN_HTTP".to_owned(), "yes".to_owned())]).is_err());
         assert_eq!(from_toml("plain_http = true", Path::new(FILE)).unwrap().plain_http, Some(true));
+    }
+
+    #[test]
+    fn names_come_from_a_list_and_what_is_none_is_quoted() {
+        let names = |text: &str| from_pairs(&[("EDGE_NAMES".to_owned(), text.to_owned())]).unwrap();
+        assert_eq!(check(names("edge.acme.lan, box-7")).unwrap().names, ["edge.acme.lan", "box-7"]);
+        let toml = from_toml("names = ['edge.acme.lan']", Path::new(FILE)).unwrap();
+        assert_eq!(check(toml).unwrap().names, ["edge.acme.lan"]);
+        for wrong in ["https://edge.acme.lan", "edge.acme.lan:7410", "a,,b", "*"] {
+            let error = check(names(wrong)).unwrap_err().to_string();
+            assert!(error.contains("EDGE_NAMES has \""), "{error}");
+        }
     }
 
     #[test]

@@ -25,15 +25,14 @@ pub struct Person {
     pub user_type: String,
     /// The role in the tenant, as it is called there.
     pub role_name: String,
-    /// What the role allows.
-    pub role: Role,
+    role: Role,
     /// The sites they are assigned to.
     pub sites: Vec<Uuid>,
 }
 
-/// What a role allows, the least first.
+/// What a role allows, the least first. Nobody else compares roles: what somebody may do is asked of [`Person`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+enum Role {
     /// To read.
     Viewer,
     /// To change tasks and devices of assigned sites.
@@ -61,6 +60,11 @@ impl Person {
     pub fn name(&self) -> String {
         let names: Vec<&str> = [&self.first_name, &self.last_name].into_iter().flatten().map(String::as_str).collect();
         if names.is_empty() { self.email.clone() } else { names.join(" ") }
+    }
+
+    /// Whether there is anything that they may change.
+    pub fn writes(&self) -> bool {
+        self.role > Role::Viewer
     }
 
     /// Whether everything of the tenant is theirs to change.

@@ -132,8 +132,15 @@ mod tests {
 
     async fn opened(directory: &std::path::Path) -> self_state::SelfState {
         let listen = ([127, 0, 0, 1], 0).into();
-        let edge = open(Config { listen, data: directory.to_owned(), hub: None, daily_bytes: None, plain_http: false })
-            .unwrap();
+        let edge = open(Config {
+            listen,
+            data: directory.to_owned(),
+            hub: None,
+            daily_bytes: None,
+            plain_http: false,
+            names: Vec::new(),
+        })
+        .unwrap();
         let state = edge.app.db.read(|connection| self_state::load(connection)).await.unwrap();
         edge.close().await;
         state

@@ -4,6 +4,7 @@
 //! the same work as a wrong secret, and gets the same answer. Only hashes of tokens are stored. Sessions end by the steady
 //! clock: a box whose clock is set, or jumps, signs nobody out and lets nobody stay.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use argon2::Argon2;
@@ -23,6 +24,7 @@ use crate::App;
 use crate::audit::{self, Event};
 use crate::clock::Clock;
 use crate::lockouts::{Turn, Waits};
+use crate::peers::Peers;
 use crate::people::{self, Person};
 use crate::refusal::Refusal;
 use crate::times;
@@ -47,6 +49,7 @@ pub const INPUT_CHARS_MAX: usize = 1_024;
 #[derive(Clone, Debug)]
 pub struct Door {
     waits: Arc<Waits>,
+    peers: Arc<Peers>,
     checks: Arc<Semaphore>,
     queue: Arc<Semaphore>,
 }
@@ -88,6 +91,12 @@ pub enum SignInError {
         /// How long, in milliseconds.
         ms: u64,
     },
+    /// Too many wrong tries, by this device.
+    #[error("too many wrong tries came from this device: wait")]
+    PeerWait {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
     /// Too many people at the door.
     #[error("too many people are signing in at once: try again")]
     Crowded,
@@ -100,6 +109,7 @@ impl Default for Door {
     fn default() -> Self {
         Self {
             waits: Arc::default(),
+            peers: Arc::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
             queue: Arc::new(Semaphore::new(CHECKS_WAITING_MAX)),
         }
@@ -107,11 +117,32 @@ impl Default for Door {
 }
 
 impl Door {
-    /// Signs a person in by e-mail address, in any case, and secret.
+    /// Signs a person in by e-mail address, in any case, and secret. `peer` is where they ask from.
     ///
     /// # Errors
     /// [`SignInError`].
-    pub async fn sign_in(&self, app: &App, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
+    pub async fn sign_in(&self, app: &App, peer: IpAddr, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
+        self.let_try(app, peer, self.try_secret(app, email, secret)).await
+    }
+
+    /// Counts a try to the device that it comes from, if it is a wrong one.
+    async fn let_try(
+        &self,
+        app: &App,
+        peer: IpAddr,
+        attempt: impl Future<Output = Result<SignedIn, SignInError>>,
+    ) -> Result<SignedIn, SignInError> {
+        if let Turn::Wait(ms) = self.peers.take_turn(peer, app.clock.monotonic_ms()) {
+            return Err(SignInError::PeerWait { ms });
+        }
+        let tried = attempt.await;
+        if !matches!(tried, Err(SignInError::Wrong)) {
+            self.peers.give_back(peer);
+        }
+        tried
+    }
+
+    async fn try_secret(&self, app: &App, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
         let _place = self.queue.try_acquire().map_err(|_| SignInError::Crowded)?;
         let email = email.trim().to_lowercase();
         if email.len() > INPUT_CHARS_MAX || secret.len() > INPUT_CHARS_MAX {

@@ -10,12 +10,17 @@
 //! With TLS, a handshake is part of its own connection: it takes a place, has as long as a head may take, and holds up
 //! nobody who comes after it. Nothing is said in plain text there, so who comes when all places are taken is only closed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::serve::Listener;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -67,9 +72,9 @@ pub async fn serve(
     let (ending, ended) = watch::channel(());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             // Sees to errors by itself: it goes on at once after a peer's, after a pause when files have run out.
-            (stream, _) = Listener::accept(&mut listener) => stream,
+            accepted = Listener::accept(&mut listener) => accepted,
             () = &mut shutdown => break,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -81,7 +86,7 @@ pub async fn serve(
         let (http, router, watcher) = (http.clone(), router.clone(), connections.watcher());
         let Some(acceptor) = &tls else {
             tokio::spawn(async move {
-                answer(stream, &http, router, watcher).await;
+                answer(stream, peer, &http, router, watcher).await;
                 drop(place);
             });
             continue;
@@ -95,7 +100,7 @@ pub async fn serve(
             };
             // Who does not finish, or does not trust our certificate, has been told by an alert if that was possible.
             if let Ok(Ok(stream)) = stream {
-                answer(stream, &http, router, watcher).await;
+                answer(stream, peer, &http, router, watcher).await;
             }
             drop(place);
         });
@@ -104,12 +109,16 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-/// Answers what is asked on one connection.
-async fn answer<S>(stream: S, http: &http1::Builder, router: Router, watcher: Watcher)
+/// Answers what is asked on one connection. Each request says in its [`ConnectInfo`] who is at the other end.
+async fn answer<S>(stream: S, peer: SocketAddr, http: &http1::Builder, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.call(request)
+    });
     // What ends a connection early is the peer's doing, and nobody is left to be told.
     drop(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await);
 }
@@ -222,9 +231,7 @@ mod tests {
     }
 
     /// A server that speaks TLS, what trusts it, and how to stop it.
-    async fn start_tls(
-        limits: Limits,
-    ) -> (std::net::SocketAddr, TlsConnector, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    async fn start_tls(limits: Limits) -> (SocketAddr, TlsConnector, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(ring::default_provider());
@@ -244,7 +251,7 @@ mod tests {
         (address, TlsConnector::from(Arc::new(client)), stop, server)
     }
 
-    async fn ask_by_tls(address: std::net::SocketAddr, connector: &TlsConnector) -> String {
+    async fn ask_by_tls(address: SocketAddr, connector: &TlsConnector) -> String {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

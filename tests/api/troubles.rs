@@ -48,7 +48,7 @@ async fn a_body_that_never_comes_is_given_up_and_one_that_breaks_off_changes_not
     let desk = Desk::start().await;
     let maria = desk.sign_in("maria").await;
     let begin = format!(
-        "POST /api/v1/tasks HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {maria}\r\ncontent-type: application/json\r\n\
+        "POST /api/v1/tasks HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {maria}\r\ncontent-type: application/json\r\n\
          content-length: 100\r\n\r\n{{\"title\":"
     );
     let address = desk.url.trim_start_matches("http://");

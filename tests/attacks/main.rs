@@ -4,3 +4,6 @@
 
 mod edges;
 mod walls;
+mod people;
+mod roles;
+mod web;

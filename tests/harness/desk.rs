@@ -12,10 +12,12 @@ use edge::config::Config;
 use edge::data_dir::DataDir;
 use edge::db::Db;
 use edge::storage::Storage;
-use edge::sync_handle::{self, SyncPort};
+use edge::sync_handle::{self, SyncPort, SyncRequest};
 use reqwest::{Client, Method};
 use rusqlite::{Connection, params};
 use serde_json::Value;
+use sync::listener::{self, Limits};
+use sync::merge::limits::{CONNECTIONS_MAX, HEAD_MS_MAX};
 use sync::sqlite;
 use sync::sqlite::error::StoreError;
 
@@ -43,6 +45,8 @@ pub const FOREIGN: [&str; 3] = [
     "00000000-0000-4000-8000-0000000002ff",
     "00000000-0000-4000-8000-0000000003ff",
 ];
+/// A name that the edge was given by its settings.
+pub const NAME: &str = "edge.acme.example";
 /// Everybody's PIN.
 pub const PIN: &str = "402817";
 /// The replica id of the edge, and of another site.
@@ -97,7 +101,6 @@ pub struct Desk {
     client: Client,
     server: tokio::task::JoinHandle<()>,
     _lock: Option<std::fs::File>,
-    _port: SyncPort,
 }
 
 /// An answer.
@@ -148,18 +151,18 @@ impl Desk {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let listen = listener.local_addr().expect("a bound socket has an address");
         let (sync, port) = sync_handle::channel();
-        let config =
-            Config { listen, data: directory.path().to_owned(), hub: None, daily_bytes: None, plain_http: false };
+        tokio::spawn(know_no_hub(port));
+        let (data, names) = (directory.path().to_owned(), vec![NAME.to_owned()]);
+        let config = Config { listen, data, hub: None, daily_bytes: None, plain_http: false, names };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
         let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
         let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
-        });
+        let limits = Limits { head_ms_max: HEAD_MS_MAX, connections_max: CONNECTIONS_MAX };
+        let server = tokio::spawn(listener::serve(listener, router, limits, None, std::future::pending()));
         let client =
             crate::client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a plain client");
-        Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock, _port: port }
+        Self { app, url: format!("http://{listen}"), directory, client, server, _lock: lock }
     }
 
     /// The edge's file.
@@ -242,6 +245,19 @@ impl Desk {
         let response = request.send().await.expect("the edge answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, text: response.text().await.expect("a whole answer") }
+    }
+}
+
+/// What a sync loop says that has nobody to exchange with.
+async fn know_no_hub(mut port: SyncPort) {
+    let no_hub = || "there is no hub".to_owned();
+    while let Some(request) = port.requests.recv().await {
+        // Whoever asked may have gone.
+        match request {
+            SyncRequest::Now(answer) => drop(answer.send(Err(no_hub()))),
+            SyncRequest::Verify(answer) => drop(answer.send(Err(no_hub()))),
+            SyncRequest::Enrolled => {}
+        }
     }
 }
 

@@ -92,6 +92,13 @@ pub const VERSION_MISMATCH: ErrorCode = ErrorCode::new(
     "the row is not in the version that If-Match names; `current` is the row as it is",
     "look at the current row and decide again",
 );
+/// `wrong_host`
+pub const WRONG_HOST: ErrorCode = ErrorCode::new(
+    "wrong_host",
+    421,
+    "the request is for a name that this edge does not have, as that of a page which points its name here",
+    "use the box's address, or add the name to EDGE_NAMES",
+);
 /// `too_large`
 pub const TOO_LARGE: ErrorCode = ErrorCode::new("too_large", 413, "the body is larger than 1 MiB", "send less at once");
 /// `unsupported_media_type`
@@ -154,6 +161,13 @@ pub const IDEMPOTENCY_KEY_REUSED: ErrorCode = ErrorCode::new(
 /// `locked_out`
 pub const LOCKED_OUT: ErrorCode =
     ErrorCode::new("locked_out", 429, "too many wrong PINs for this address", "wait as long as Retry-After says");
+/// `too_many_tries`
+pub const TOO_MANY_TRIES: ErrorCode = ErrorCode::new(
+    "too_many_tries",
+    429,
+    "too many wrong tries to sign in came from this device, as whoever",
+    "wait as long as Retry-After says",
+);
 /// `too_many_requests`
 pub const TOO_MANY_REQUESTS: ErrorCode = ErrorCode::new(
     "too_many_requests",
@@ -227,6 +241,7 @@ pub const CODES: &[ErrorCode] = &[
     VERSION_MISMATCH,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    WRONG_HOST,
     NOT_AN_OBJECT,
     UNKNOWN_FIELD,
     UNKNOWN_PARAMETER,
@@ -238,6 +253,7 @@ pub const CODES: &[ErrorCode] = &[
     MISSING_REFERENCE,
     IDEMPOTENCY_KEY_REUSED,
     LOCKED_OUT,
+    TOO_MANY_TRIES,
     TOO_MANY_REQUESTS,
     TOO_MANY_LISTENERS,
     INTERNAL,

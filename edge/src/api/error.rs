@@ -23,6 +23,9 @@ pub enum Error {
     /// A browser sent the request from another site's page.
     #[error("the request comes from another site's page, so the cookie does not count")]
     CrossSite,
+    /// The request is for another host.
+    #[error("this edge is not called {0:?}: use its address, or have the name added to EDGE_NAMES")]
+    WrongHost(String),
     /// Nothing is served here.
     #[error("nothing is served at {0}")]
     NoRoute(String),
@@ -99,6 +102,7 @@ impl Error {
         match self {
             Self::SignedOut => codes::UNAUTHORIZED,
             Self::CrossSite => codes::CROSS_SITE,
+            Self::WrongHost(_) => codes::WRONG_HOST,
             Self::NoRoute(_) => codes::NO_SUCH_ROUTE,
             Self::NoMethod(_) => codes::METHOD_NOT_ALLOWED,
             Self::MalformedJson(_) => codes::MALFORMED_JSON,
@@ -115,6 +119,7 @@ impl Error {
             Self::ExchangeFailed(_) => codes::EXCHANGE_FAILED,
             Self::SignIn(SignInError::Wrong) => codes::WRONG_CREDENTIALS,
             Self::SignIn(SignInError::Wait { .. }) => codes::LOCKED_OUT,
+            Self::SignIn(SignInError::PeerWait { .. }) => codes::TOO_MANY_TRIES,
             Self::SignIn(SignInError::Crowded) => codes::TOO_MANY_REQUESTS,
             Self::SignIn(SignInError::Refused(refusal)) | Self::Refused(refusal) => code_of(refusal),
         }
@@ -165,7 +170,9 @@ impl Error {
             Self::SignedOut | Self::SignIn(SignInError::Wrong) => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            Self::SignIn(SignInError::Wait { ms }) => Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)))),
+            Self::SignIn(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => {
+                Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1))))
+            }
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),

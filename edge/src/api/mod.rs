@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::uri::Authority;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tokio::sync::{Semaphore, watch};
 
 use self::resource::{many, one};
 use crate::App;
+use crate::hosts::Hosts;
 use crate::sessions::Door;
 use crate::web;
 
@@ -52,6 +54,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a request may take to arrive and to be answered, in milliseconds. An answer that has begun may go on.
 pub const REQUEST_MS_MAX: u64 = 60_000;
 
+/// How much of a host's name an answer repeats, in characters.
+const HOST_CHARS_SHOWN: usize = 100;
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -67,41 +72,18 @@ pub struct Server {
 
 /// Every route of the API and of the pages. `closing` becomes true when requests under way should come to their end.
 pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
-    let api = Router::new()
-        .route("/session", post(sessions::sign_in).delete(sessions::sign_out))
-        .route("/me", get(sessions::me))
-        .route("/tasks", many(&tasks::TASKS))
-        .route("/tasks/{id}", one(&tasks::TASKS))
-        .route("/devices", many(&devices::DEVICES))
-        .route("/devices/{id}", one(&devices::DEVICES))
-        .route("/sites", many(&sites::SITES))
-        .route("/sites/{id}", one(&sites::SITES))
-        .route("/users", get(people::users))
-        .route("/tenant", get(people::tenant))
-        .route("/audit", get(audit::list))
-        .route("/rows/{table}/{id}/history", get(history::show))
-        .route("/batch", post(batch::run))
-        .route("/export/{file}", get(export::export))
-        .route("/events", get(events::listen))
-        .route("/sync/status", get(sync::status))
-        .route("/sync/now", post(sync::now))
-        .route("/sync/conflicts", get(conflicts::list))
-        .route("/sync/conflicts/{id}", get(conflicts::show))
-        .route("/sync/conflicts/{id}/restore", conflicts::decided(crate::conflicts::restore))
-        .route("/sync/conflicts/{id}/dismiss", conflicts::decided(crate::conflicts::dismiss))
-        .route("/sync/quarantine", get(sync::quarantine))
-        .route("/sync/quarantine/{id}", delete(sync::discard));
-    Router::new()
-        .nest("/api/v1", api)
-        .route(openapi::PATH, get(openapi::show))
-        .route("/metrics", get(metrics::show))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+    let add =
+        |router: Router<Server>, (path, methods): (&'static str, MethodRouter<Server>)| router.route(path, methods);
+    let hosts = Arc::new(Hosts::of_this_machine(&app.config.names));
+    routes()
+        .into_iter()
+        .chain(web::pages())
+        .fold(Router::new(), add)
         .merge(openapi::docs())
-        .merge(web::routes())
         .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(hosts, know_host))
         .layer(middleware::from_fn(guard_answers))
         .with_state(Server {
             app,
@@ -109,6 +91,61 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
             closing,
             listeners: Arc::new(Semaphore::new(events::STREAMS_MAX)),
         })
+}
+
+/// The paths of every route of the API and of every page; what `/docs` is made of is not listed.
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().chain(web::pages()).map(|(path, _)| path).collect()
+}
+
+fn routes() -> Vec<(&'static str, MethodRouter<Server>)> {
+    vec![
+        ("/api/v1/session", post(sessions::sign_in).delete(sessions::sign_out)),
+        ("/api/v1/me", get(sessions::me)),
+        ("/api/v1/tasks", many(&tasks::TASKS)),
+        ("/api/v1/tasks/{id}", one(&tasks::TASKS)),
+        ("/api/v1/devices", many(&devices::DEVICES)),
+        ("/api/v1/devices/{id}", one(&devices::DEVICES)),
+        ("/api/v1/sites", many(&sites::SITES)),
+        ("/api/v1/sites/{id}", one(&sites::SITES)),
+        ("/api/v1/users", get(people::users)),
+        ("/api/v1/tenant", get(people::tenant)),
+        ("/api/v1/audit", get(audit::list)),
+        ("/api/v1/rows/{table}/{id}/history", get(history::show)),
+        ("/api/v1/batch", post(batch::run)),
+        ("/api/v1/export/{file}", get(export::export)),
+        ("/api/v1/events", get(events::listen)),
+        ("/api/v1/sync/status", get(sync::status)),
+        ("/api/v1/sync/now", post(sync::now)),
+        ("/api/v1/sync/conflicts", get(conflicts::list)),
+        ("/api/v1/sync/conflicts/{id}", get(conflicts::show)),
+        ("/api/v1/sync/conflicts/{id}/restore", conflicts::decided(crate::conflicts::restore)),
+        ("/api/v1/sync/conflicts/{id}/dismiss", conflicts::decided(crate::conflicts::dismiss)),
+        ("/api/v1/sync/quarantine", get(sync::quarantine)),
+        ("/api/v1/sync/quarantine/{id}", delete(sync::discard)),
+        (openapi::PATH, get(openapi::show)),
+        ("/metrics", get(metrics::show)),
+        ("/healthz", get(health::alive)),
+        ("/readyz", get(health::ready)),
+    ]
+}
+
+/// Refuses what is not for this edge, whatever it asks for, before anything else of it is looked at.
+async fn know_host(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    match foreign_host(&hosts, &request) {
+        None => next.run(request).await,
+        Some(host) => error::Error::WrongHost(host).into_response(),
+    }
+}
+
+/// The host that a request is for, unless it is this one; empty when it names none. A target in absolute form names one
+/// beside the header, and each that is named has to be ours.
+fn foreign_host(hosts: &Hosts, request: &Request) -> Option<String> {
+    let headers = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let mut named = headers.chain(request.uri().authority().map(Authority::as_str)).peekable();
+    let none = named.peek().is_none().then_some("");
+    let foreign = none.or_else(|| named.find(|host| !hosts.allow(host)))?;
+    Some(foreign.chars().take(HOST_CHARS_SHOWN).collect())
 }
 
 /// Ends a request that takes too long, such as one whose body never comes. What every answer says to browsers: nothing

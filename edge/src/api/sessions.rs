@@ -1,7 +1,9 @@
 //! Signing in and out.
 
+use std::net::SocketAddr;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
@@ -76,10 +78,14 @@ pub(super) struct SiteJson {
     timezone: Option<String>,
 }
 
-pub(super) async fn sign_in(State(server): State<Server>, mut fields: Fields) -> Result<Response, Error> {
+pub(super) async fn sign_in(
+    State(server): State<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut fields: Fields,
+) -> Result<Response, Error> {
     let (email, secret) = (fields.take_text("email")?, fields.take_text("secret")?);
     fields.finish()?;
-    let signed_in = server.door.sign_in(&server.app, &email, &secret).await?;
+    let signed_in = server.door.sign_in(&server.app, peer.ip(), &email, &secret).await?;
     let cookie = set_cookie(&server.app.config, &signed_in.token);
     let session = SessionJson {
         token: signed_in.token,

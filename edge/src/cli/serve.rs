@@ -30,12 +30,15 @@ pub(super) struct Arguments {
     /// Speak to a hub on another machine without TLS [environment: EDGE_PLAIN_HTTP=true]
     #[arg(long)]
     plain_http: bool,
+    /// Names by which browsers ask for this edge, beside the machine's own [environment: EDGE_NAMES]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    names: Option<Vec<String>>,
 }
 
 /// Runs the command.
 pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
-    let Arguments { listen, hub, plain_http } = arguments;
-    let flags = Settings { listen, hub, plain_http: plain_http.then_some(true), ..Settings::default() };
+    let Arguments { listen, hub, plain_http, names } = arguments;
+    let flags = Settings { listen, hub, plain_http: plain_http.then_some(true), names, ..Settings::default() };
     let Loaded { config, log, .. } = options.load_with(flags)?;
     tracing_subscriber::fmt()
         .with_writer(io::stderr)

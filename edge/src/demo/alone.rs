@@ -69,6 +69,7 @@ async fn fill(place: &Place, clock: Clock) -> Result<BTreeMap<String, String>, D
         hub: None,
         daily_bytes: None,
         plain_http: false,
+        names: Vec::new(),
     };
     let now_ms = clock.unix_ms();
     let now = i64::try_from(now_ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default();

@@ -22,7 +22,6 @@ use crate::api::Server;
 use crate::api::error::Error;
 use crate::conflicts::{self, ConflictView, Side};
 use crate::edits;
-use crate::people::Role;
 use crate::refusal::Refusal;
 use crate::times::SiteClock;
 
@@ -92,7 +91,7 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
         views.iter().map(|view| card(tx, tenant, view, clock, now_ms)).collect::<Result<Vec<_>, _>>()
     };
     let cards = server.app.db.snapshot(read).await?;
-    let writes = guest.0.person.role > Role::Viewer;
+    let writes = guest.0.person.writes();
     Ok(render(StatusCode::OK, &ConflictsPage { frame, decided, writes, cards }))
 }
 

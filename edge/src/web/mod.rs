@@ -4,11 +4,10 @@
 //! request counts only if one of our own pages sent it. A form sends what it was filled with beside what a person made
 //! of it, so that only what they changed is written.
 
-use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::api::Server;
 use crate::api::error::Error;
@@ -24,23 +23,24 @@ mod task;
 mod tasks;
 mod words;
 
-/// Every page and form.
-pub(crate) fn routes() -> Router<Server> {
-    Router::new()
-        .route("/", get(tasks::show))
-        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
-        .route("/sign-out", post(sign_in::leave))
-        .route("/tasks", get(tasks::show).post(task::create))
-        .route("/tasks/new", get(task::show_new))
-        .route("/tasks/{id}", get(task::show).post(task::submit))
-        .route("/tasks/{id}/delete", post(task::delete))
-        .route("/devices", get(devices::show))
-        .route("/devices/{id}", get(device::show).post(device::submit))
-        .route("/conflicts", get(conflicts::show))
-        .route("/conflicts/{id}/{decision}", post(conflicts::decide))
-        .route("/sync", get(link::show).post(link::exchange))
-        .route("/assets/style.css", get(style))
-        .route("/assets/icon.svg", get(icon))
+/// Every page and form: its path, and what its methods do.
+pub(crate) fn pages() -> Vec<(&'static str, MethodRouter<Server>)> {
+    vec![
+        ("/", get(tasks::show)),
+        ("/sign-in", get(sign_in::show).post(sign_in::submit)),
+        ("/sign-out", post(sign_in::leave)),
+        ("/tasks", get(tasks::show).post(task::create)),
+        ("/tasks/new", get(task::show_new)),
+        ("/tasks/{id}", get(task::show).post(task::submit)),
+        ("/tasks/{id}/delete", post(task::delete)),
+        ("/devices", get(devices::show)),
+        ("/devices/{id}", get(device::show).post(device::submit)),
+        ("/conflicts", get(conflicts::show)),
+        ("/conflicts/{id}/{decision}", post(conflicts::decide)),
+        ("/sync", get(link::show).post(link::exchange)),
+        ("/assets/style.css", get(style)),
+        ("/assets/icon.svg", get(icon)),
+    ]
 }
 
 /// The answer where nothing is served: a page for people, a problem for programs.

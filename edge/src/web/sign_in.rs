@@ -1,7 +1,9 @@
 //! The door.
 
+use std::net::SocketAddr;
+
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -30,15 +32,19 @@ pub(super) async fn show(State(server): State<Server>, asked: Asked) -> Result<R
     Ok(render(StatusCode::OK, &page))
 }
 
-pub(super) async fn submit(State(server): State<Server>, form: Submitted) -> Result<Response, PageError> {
+pub(super) async fn submit(
+    State(server): State<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    form: Submitted,
+) -> Result<Response, PageError> {
     let (email, next) = (form.get("email"), form.get("next"));
-    let (status, notice) = match server.door.sign_in(&server.app, email, form.get("secret")).await {
+    let (status, notice) = match server.door.sign_in(&server.app, peer.ip(), email, form.get("secret")).await {
         Ok(signed_in) => {
             let cookie = set_cookie(&server.app.config, &signed_in.token);
             return Ok(([(SET_COOKIE, cookie)], Redirect::to(inside(next))).into_response());
         }
         Err(SignInError::Wrong) => (StatusCode::UNAUTHORIZED, "The e-mail address or the PIN is wrong.".to_owned()),
-        Err(SignInError::Wait { ms }) => (StatusCode::TOO_MANY_REQUESTS, wait(ms)),
+        Err(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => (StatusCode::TOO_MANY_REQUESTS, wait(ms)),
         Err(SignInError::Crowded) => {
             (StatusCode::TOO_MANY_REQUESTS, "Many people are signing in just now. Try again.".to_owned())
         }

@@ -23,7 +23,7 @@ use crate::api::error::Error;
 use crate::api::visitor::Id;
 use crate::draft::Draft;
 use crate::edits::{self, Known};
-use crate::people::{Person, Role};
+use crate::people::Person;
 use crate::refusal::Refusal;
 use crate::sessions::Visitor;
 use crate::tasks::{self as actions, table};
@@ -75,7 +75,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn show_new(State(server): State<Server>, guest: Guest, asked: Asked) -> Result<Response, PageError> {
-    if guest.0.person.role < Role::Member {
+    if !guest.0.person.writes() {
         return Err(Error::from(guest.0.person.not_theirs("task")).into());
     }
     let mut page = page(&server, &guest, Subject::New).await?;

@@ -89,7 +89,7 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
         _ => "mine",
     };
     let (done, q, visitor) = (asked.has("done"), asked.get("q").to_owned(), guest.0);
-    let writes = visitor.person.role > crate::people::Role::Viewer;
+    let writes = visitor.person.writes();
     let filter = filter(&visitor, view, done, &q);
     let (clock, now_ms) = (frame.clock, frame.now_ms);
     let read = move |tx: &Transaction<'_>| -> Result<_, StoreError> {
