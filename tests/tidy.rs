@@ -108,6 +108,7 @@ fn imports_point_one_way() {
         ("sync/src/catalog.rs", &["crate::session", "crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
         ("sync/src/session.rs", &["crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
         ("sync/src/listener.rs", &["use crate::"]),
+        ("sync/src/core_dump.rs", &["use crate::"]),
         ("sync/src/wire/", &["crate::sqlite", "crate::pg", "crate::hub", "crate::admin"]),
         ("sync/src/sqlite/", &["crate::pg", "crate::hub", "crate::admin", "crate::session"]),
         ("sync/src/pg/", &["crate::sqlite", "crate::hub", "crate::admin", "crate::session"]),
