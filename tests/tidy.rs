@@ -170,6 +170,31 @@ fn a_transaction_begins_and_commits_in_one_function() {
 }
 
 #[test]
+fn what_holds_a_secret_is_not_printed_by_a_derived_debug() {
+    let names = ["credential", "token", "secret", "password", "passphrase", "pin", "verifier", "key"];
+    let texts = ["String", "Option<String>", "Vec<u8>", "&'a str", "Option<&'a str>"];
+    let mut broken = Vec::new();
+    for source in sources("rs").iter().filter(|source| source.is_below("sync/src/") || source.is_below("edge/src/")) {
+        let mut derived = false;
+        for (number, line) in source.code() {
+            let trimmed = line.trim();
+            match trimmed {
+                _ if trimmed.starts_with("#[derive(") => derived = trimmed.contains("Debug"),
+                "}" if line == trimmed => derived = false,
+                _ => {}
+            }
+            let field = trimmed.trim_start_matches("pub ").trim_end_matches(',').split_once(": ");
+            // The name of a setting and the key of a repeated request are no secrets.
+            let is_open = source.path.ends_with("/config.rs") || source.path.ends_with("/repeat.rs");
+            if derived && !is_open && field.is_some_and(|(name, kind)| names.contains(&name) && texts.contains(&kind)) {
+                broken.push(format!("{}:{number} {trimmed}", source.path));
+            }
+        }
+    }
+    nothing_breaks("a secret that a panic or a log could print", broken);
+}
+
+#[test]
 fn files_and_types_are_named_for_what_they_are() {
     let vague = ["utils", "util", "helpers", "helper", "common", "manager", "misc"];
     let mut broken = Vec::new();

@@ -3,3 +3,4 @@
 //! `docs/security.md` says what each wall is worth.
 
 mod core_files;
+mod secrets;
