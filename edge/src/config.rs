@@ -121,15 +121,16 @@ pub enum ConfigError {
     },
     /// A hub on another machine without TLS.
     #[error(
-        "the hub's URL {value:?} is not encrypted, and what is exchanged could be read on the way: give one with https://, or allow \
-         this one with EDGE_PLAIN_HTTP=true if the way is safe"
+        "the hub's URL {:?} is not encrypted, and what is exchanged could be read on the way: give one with https://, or allow \
+         this one with EDGE_PLAIN_HTTP=true if the way is safe",
+        shown(value)
     )]
     PlainHttp {
         /// The value.
         value: String,
     },
     /// A value that is no URL of a hub.
-    #[error("EDGE_HUB is {value:?}, which is no URL of a hub: give one like https://hub.example.com")]
+    #[error("EDGE_HUB is {:?}, which is no URL of a hub: give one like https://hub.example.com", shown(value))]
     Hub {
         /// The value.
         value: String,
@@ -225,11 +226,21 @@ fn check(settings: Settings) -> Result<Config, ConfigError> {
     })
 }
 
-/// Whether a text is the URL of a hub, as far as that can be seen without asking.
+/// Whether a text is the URL of a hub, as far as that can be seen without asking. One with a user or a password is none: it
+/// would stand in the status, which everybody at the site may read.
 pub fn is_hub_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        let is_bare = url.query().is_none() && url.fragment().is_none();
+        let is_open = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare && is_open
     })
+}
+
+/// A URL for messages, without what may be a secret in it: a user and password, and what follows the path.
+pub fn shown(url: &str) -> String {
+    let (start, more) = url.find(['?', '#']).map_or((url, ""), |end| (&url[..end], "..."));
+    let open = start.rsplit_once('@').map_or_else(|| start.to_owned(), |(_, host)| format!("...@{host}"));
+    open + more
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
@@ -365,7 +376,8 @@ mod tests {
             let error = settings.and_then(check).unwrap_err().to_string();
             assert!(error.contains(&format!("{bytes:?}")) && error.contains("65536"), "{error}");
         }
-        for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1"] {
+        for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1", "https://me@hub", "https://me:pw@hub"]
+        {
             assert!(!is_hub_url(url), "{url}");
         }
         assert!(is_hub_url("http://127.0.0.1:7400") && is_hub_url("https://hub.example.com/waystation/"));

@@ -48,8 +48,11 @@ pub enum CredentialError {
         /// Why.
         source: io::Error,
     },
-    /// The file is not what enrolment writes.
-    #[error("{} is damaged ({source}): restore it, or enrol this edge again", path.display())]
+    /// The file is not what enrolment writes. Only the place is told: the library would quote what stands there.
+    #[error(
+        "{} is damaged at line {} column {}: restore it, or enrol this edge again",
+        path.display(), source.line(), source.column()
+    )]
     Content {
         /// The file.
         path: PathBuf,

@@ -2,8 +2,10 @@
 //! they try, by whoever has a box or a backup in their hands. Each test is named for what is tried and what becomes of it;
 //! `docs/security.md` says what each wall is worth.
 
+mod core_files;
 mod edges;
-mod walls;
 mod people;
 mod roles;
+mod secrets;
+mod walls;
 mod web;

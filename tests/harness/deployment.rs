@@ -141,9 +141,15 @@ impl Deployment {
 
     /// Starts the first hub again, which reaches the database by another way from now on.
     pub async fn reach_database_by(&mut self, url: String) {
+        self.reach_database_by_with(url, Vec::new()).await;
+    }
+
+    /// The same with more variables of its environment.
+    pub async fn reach_database_by_with(&mut self, url: String, more: Vec<(String, String)>) {
         let hub = &mut self.hubs[0];
         hub.kill();
         hub.environment = vec![("DATABASE_URL".to_owned(), url)];
+        hub.environment.extend(more);
         hub.start();
         assert!(hub.is_ready().await, "the hub does not start again\n{}", hub.log());
     }
