@@ -23,9 +23,17 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: &[&str] =
-    &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES", "EDGE_PLAIN_HTTP", "EDGE_NAMES"];
-const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http", "names"];
+const KEYS: &[&str] = &[
+    "EDGE_LISTEN",
+    "EDGE_DATA",
+    "EDGE_HUB",
+    "EDGE_LOG",
+    "EDGE_DAILY_BYTES",
+    "EDGE_PLAIN_HTTP",
+    "EDGE_PAGES",
+    "EDGE_NAMES",
+];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http", "pages", "names"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +48,32 @@ pub struct Config {
     pub daily_bytes: Option<u64>,
     /// Whether a hub on another machine may be spoken to without TLS.
     pub plain_http: bool,
+    /// How the pages are served.
+    pub pages: Pages,
     /// By which names browsers may ask for this edge, beside those that it knows by itself.
     pub names: Vec<String>,
+}
+
+/// How the pages are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// By TLS, but on loopback without.
+    #[default]
+    Auto,
+    /// By TLS on loopback too.
+    Tls,
+    /// In plain text anywhere.
+    Plain,
+}
+
+impl Pages {
+    fn parse(text: String) -> Result<Self, ConfigError> {
+        match text.trim() {
+            "tls" => Ok(Self::Tls),
+            "plain" => Ok(Self::Plain),
+            _ => Err(ConfigError::Pages { value: text }),
+        }
+    }
 }
 
 /// Settings from one place.
@@ -60,6 +92,8 @@ pub struct Settings {
     pub daily_bytes: Option<u64>,
     /// `EDGE_PLAIN_HTTP`.
     pub plain_http: Option<bool>,
+    /// `EDGE_PAGES`.
+    pub pages: Option<String>,
     /// `EDGE_NAMES`, separated by commas.
     pub names: Option<Vec<String>>,
 }
@@ -108,6 +142,12 @@ pub enum ConfigError {
     /// A value that is neither true nor false.
     #[error("EDGE_PLAIN_HTTP is {value:?}: give true or false, or leave it out")]
     Truth {
+        /// The value.
+        value: String,
+    },
+    /// A way in which pages are not served.
+    #[error("EDGE_PAGES is {value:?}: give tls or plain, or leave it out")]
+    Pages {
         /// The value.
         value: String,
     },
@@ -193,13 +233,14 @@ fn merge(layers: [Settings; 4]) -> Settings {
         log: above.log.or(below.log),
         daily_bytes: above.daily_bytes.or(below.daily_bytes),
         plain_http: above.plain_http.or(below.plain_http),
+        pages: above.pages.or(below.pages),
         names: above.names.or(below.names),
     });
     merged.unwrap_or_default()
 }
 
 fn check(settings: Settings) -> Result<Config, ConfigError> {
-    let Settings { listen, data, hub, log: _, daily_bytes, plain_http, names } = settings;
+    let Settings { listen, data, hub, log: _, daily_bytes, plain_http, pages, names } = settings;
     let names = names.unwrap_or_default();
     if let Some(value) = names.iter().find(|name| !is_name(name)) {
         return Err(ConfigError::Name { value: value.clone() });
@@ -219,6 +260,7 @@ fn check(settings: Settings) -> Result<Config, ConfigError> {
     Ok(Config {
         daily_bytes,
         plain_http,
+        pages: pages.map_or(Ok(Pages::Auto), Pages::parse)?,
         names,
         listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
         data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
@@ -265,9 +307,10 @@ fn from_pairs(pairs: &[(String, String)]) -> Result<Settings, ConfigError> {
         Some("false") => Some(false),
         Some(other) => return Err(ConfigError::Truth { value: other.to_owned() }),
     };
+    let pages = value("EDGE_PAGES");
     let (listen, hub, log) = (value("EDGE_LISTEN"), value("EDGE_HUB"), value("EDGE_LOG"));
     let names = value("EDGE_NAMES").map(|value| value.split(',').map(|name| name.trim().to_owned()).collect());
-    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http, names })
+    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http, pages, names })
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {

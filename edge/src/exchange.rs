@@ -160,9 +160,9 @@ impl Exchange {
         let (Some(key), edge) = (known.key, known.identity.edge) else { return Ok(false) };
         let Challenge { challenge } = self.hub.challenge(edge).await?;
         let next = renewal::credential(edge, self.app.clock.random());
-        let credential = renewal::encode(digest::digest(&digest::SHA256, next.as_bytes()).as_ref());
-        let signature = key.sign(&renewal::signed_text(edge, &challenge, &credential));
-        self.hub.renew(&Renew { edge, challenge, credential, signature }).await?;
+        let hash = renewal::encode(digest::digest(&digest::SHA256, next.as_bytes()).as_ref());
+        let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
+        self.hub.renew(&Renew { edge, challenge, hash, signature }).await?;
         if Credential::renew(&path, edge, &next)? {
             self.hub.show(&next)?;
             tracing::info!("the credential was renewed");

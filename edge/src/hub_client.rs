@@ -18,6 +18,7 @@ use sync::wire::frames::{self, DigestAnswer, FrameError, PulledPage, PushAnswer}
 use sync::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome,
 };
+use sync::wire::pages::{AskCertificate, PageCertificate};
 use sync::wire::problem::Problem;
 use sync::wire::recovery::{Accepted, Digest, Offered, Reidentified, Reidentify, Verification};
 use sync::wire::renewal::{AskChallenge, Challenge, Renew, Renewed};
@@ -269,6 +270,14 @@ impl HubClient {
     /// [`HubError`].
     pub async fn renew(&self, renew: &Renew) -> Result<Renewed, HubError> {
         self.ask_one("renew", renew).await
+    }
+
+    /// Asks for a certificate for this edge's own pages.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn certificate(&self, asked: &AskCertificate) -> Result<PageCertificate, HubError> {
+        self.ask_one("certificate", asked).await
     }
 
     /// Begins a session.

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::db::{Db, Writer};
+use crate::page_tls::PageTls;
 use crate::rescue::{self, RescueError};
 use crate::storage::Storage;
 use crate::sync_handle::{self, SyncPort};
@@ -73,7 +74,8 @@ pub fn open(config: Config) -> Result<Running, OpenError> {
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
     let budget = Arc::new(Budget::load(&data, config.daily_bytes));
-    let app = App { budget, db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
+    let pages = Arc::new(PageTls::load(&config));
+    let app = App { budget, db, clock, config: Arc::new(config), pages, storage: Arc::new(Storage::new(data)), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
 }
 
@@ -138,6 +140,7 @@ mod tests {
             hub: None,
             daily_bytes: None,
             plain_http: false,
+            pages: crate::config::Pages::Auto,
             names: Vec::new(),
         })
         .unwrap();

@@ -51,9 +51,9 @@ impl Intruder {
     async fn renew_with(&self, edge: uuid::Uuid, key: &KeyPair) -> (u16, u16) {
         let (_, challenge) = self.challenge(edge).await;
         let mine = renewal::credential(edge, [66; 32]);
-        let credential = renewal::encode(&sync::hub::edge_auth::hash(&mine));
-        let signature = key.sign(&renewal::signed_text(edge, &challenge, &credential));
-        let (status, _) = self.say("renew", None, json!(Renew { edge, challenge, credential, signature })).await;
+        let hash = renewal::encode(&sync::hub::edge_auth::hash(&mine));
+        let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
+        let (status, _) = self.say("renew", None, json!(Renew { edge, challenge, hash, signature })).await;
         (status, self.status_of(&mine).await)
     }
 }
@@ -141,7 +141,7 @@ async fn nobody_gets_a_credential_without_the_edges_key_and_nobody_at_all_for_a_
     let forged = Renew {
         edge: identity.edge,
         challenge: String::new(),
-        credential: renewal::encode(&[0; 32]),
+        hash: renewal::encode(&[0; 32]),
         signature: key.sign("anything"),
     };
     assert_eq!(intruder.say("renew", None, json!(forged)).await.0, 403);

@@ -4,6 +4,7 @@
 
 mod core_files;
 mod edges;
+mod page_tls;
 mod people;
 mod roles;
 mod secrets;

@@ -95,12 +95,15 @@ impl Centre {
     /// One more hub process's worth of hub on the same database; its URL.
     pub(crate) async fn hub(&mut self) -> String {
         let database = self.database_url.parse().unwrap();
-        let config = Config { listen: String::new(), database, connections: 8, tls: None, plain_http: false };
+        let config =
+            Config { listen: String::new(), database, connections: 8, tls: None, pages_ca: None, plain_http: false };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         self.stops.push(stop);
-        tokio::spawn(async move { hub::serve(&config, listener, None, async { drop(stopped.await) }).await.unwrap() });
+        tokio::spawn(async move {
+            hub::serve(&config, listener, (None, None), async { drop(stopped.await) }).await.unwrap();
+        });
         url
     }
 

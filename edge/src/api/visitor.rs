@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Server;
 use super::error::Error;
 use crate::config::Config;
+use crate::page_tls::Visits;
 use crate::refusal::Refusal;
 use crate::sessions::{self, AGE_MS_MAX, Visitor};
 
@@ -62,18 +63,24 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 
 /// The header that gives a browser its session.
 pub fn set_cookie(config: &Config, token: &str) -> String {
-    let name = cookie_name(config);
-    format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", AGE_MS_MAX / 1000)
+    cookie_with(config, token, AGE_MS_MAX / 1000)
 }
 
 /// The header that takes it away.
 pub fn clear_cookie(config: &Config) -> String {
-    format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", cookie_name(config))
+    cookie_with(config, "", 0)
 }
 
-/// Browsers share cookies between the ports of a host, so edges on one box tell theirs apart by the port.
+fn cookie_with(config: &Config, value: &str, seconds: u64) -> String {
+    let secure = if Visits::of(config) == Visits::Tls { "; Secure" } else { "" };
+    format!("{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}", cookie_name(config))
+}
+
+/// Browsers share cookies between the ports of a host, so edges on one box tell theirs apart by the port. With TLS the name
+/// makes browsers refuse a cookie of it that was not set by this very host over TLS (RFC 6265bis, 4.1.3.2).
 fn cookie_name(config: &Config) -> String {
-    format!("waystation-{}", config.listen.port())
+    let prefix = if Visits::of(config) == Visits::Tls { "__Host-" } else { "" };
+    format!("{prefix}waystation-{}", config.listen.port())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {

@@ -69,6 +69,7 @@ async fn fill(place: &Place, clock: Clock) -> Result<BTreeMap<String, String>, D
         hub: None,
         daily_bytes: None,
         plain_http: false,
+        pages: crate::config::Pages::Auto,
         names: Vec::new(),
     };
     let now_ms = clock.unix_ms();

@@ -21,6 +21,8 @@ pub struct Config {
     pub connections: usize,
     /// The certificate to serve TLS with; plain HTTP without one.
     pub tls: Option<TlsFiles>,
+    /// The certificate of the CA of the edges' own pages, whose key stands beside it.
+    pub pages_ca: Option<PathBuf>,
     /// Whether plain HTTP may be served on an address that other machines reach.
     pub plain_http: bool,
 }
@@ -88,12 +90,14 @@ impl fmt::Debug for Settings {
 
 const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
 /// Our own settings; the environment and `.env` may hold those of other programs too.
-const KEYS: &[&str] = &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PLAIN_HTTP"];
+const KEYS: &[&str] =
+    &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PAGES_CA", "HUB_PLAIN_HTTP"];
 const TOML_KEYS: &[&str] = &[
     "listen",
     "connections",
     "tls_cert",
     "tls_key",
+    "pages_ca",
     "plain_http",
     "database_url",
     "db_host",
@@ -187,7 +191,8 @@ impl Settings {
             Some("true") => true,
             Some(text) => return Err(ConfigError::Value("HUB_PLAIN_HTTP", text.to_owned(), "true or false")),
         };
-        Ok(Config { listen, database: self.database()?, connections, tls: self.tls()?, plain_http })
+        let pages_ca = self.value("HUB_PAGES_CA").map(PathBuf::from);
+        Ok(Config { listen, database: self.database()?, connections, tls: self.tls()?, pages_ca, plain_http })
     }
 
     /// The certificate that is configured.
@@ -256,7 +261,9 @@ fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, Confi
     }
     let setting = |(name, value): (String, toml::Value)| {
         let name = match name.as_str() {
-            "listen" | "connections" | "tls_cert" | "tls_key" | "plain_http" => format!("HUB_{}", name.to_uppercase()),
+            "listen" | "connections" | "tls_cert" | "tls_key" | "pages_ca" | "plain_http" => {
+                format!("HUB_{}", name.to_uppercase())
+            }
             _ => name.to_uppercase(),
         };
         match value {

@@ -91,7 +91,7 @@ pub(super) fn challenge(key: &[u8], edge: Uuid, now_ms: u64) -> String {
 
 /// Whether the edge that has this public key signed a challenge of this hub in time, and with it the next credential.
 pub(super) fn is_signed(key: &[u8], public_key: &[u8], renew: &Renew, now_ms: u64) -> bool {
-    let Renew { edge, challenge, credential, signature } = renew;
+    let Renew { edge, challenge, hash, signature } = renew;
     let sealed = || {
         let (made_ms, tag) = challenge.split_once('.')?;
         let made_ms: u64 = made_ms.parse().ok()?;
@@ -99,7 +99,7 @@ pub(super) fn is_signed(key: &[u8], public_key: &[u8], renew: &Renew, now_ms: u6
         let is_ours = hmac::verify(&challenge_key(key), &challenge_text(*edge, made_ms), &tag).is_ok();
         (is_ours && now_ms.checked_sub(made_ms)? <= CHALLENGE_MS_MAX).then_some(())
     };
-    let text = renewal::signed_text(*edge, challenge, credential);
+    let text = renewal::signed_text(*edge, challenge, hash);
     let signature = renewal::decode::<64>(signature);
     let signed =
         |signature: [u8; 64]| UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), &signature).is_ok();
@@ -133,10 +133,10 @@ mod tests {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let (hub, edge, now_ms) = ([1; 32], Uuid::from_u128(9), 1_800_000_000_000);
         let renew = |challenge: String, of: Uuid| {
-            let credential = renewal::encode(&hash("next"));
-            let text = renewal::signed_text(of, &challenge, &credential);
+            let hash = renewal::encode(&hash("next"));
+            let text = renewal::signed_text(of, &challenge, &hash);
             let signature = renewal::encode(pair.sign(text.as_bytes()).as_ref());
-            Renew { edge: of, challenge, credential, signature }
+            Renew { edge: of, challenge, hash, signature }
         };
         let good = renew(challenge(&hub, edge, now_ms), edge);
         let taken = |renew: &Renew, now_ms| is_signed(&hub, pair.public_key().as_ref(), renew, now_ms);
@@ -148,7 +148,7 @@ mod tests {
         assert!(!taken(&renew(String::new(), edge), now_ms));
         let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap();
         assert!(!is_signed(&hub, other.public_key().as_ref(), &good, now_ms), "another key");
-        let swapped = Renew { credential: renewal::encode(&hash("mine")), ..good.clone() };
+        let swapped = Renew { hash: renewal::encode(&hash("mine")), ..good.clone() };
         assert!(!taken(&swapped, now_ms), "another credential than was signed");
         let cut = Renew { signature: String::new(), ..good };
         assert!(!taken(&cut, now_ms));

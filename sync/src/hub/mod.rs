@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge_auth;
 pub mod error;
 mod health_routes;
+pub mod pages;
 mod recovery_routes;
 mod renewal_routes;
 mod run;
@@ -32,6 +33,7 @@ use crate::pg::connection;
 use crate::pg::reach::Connections;
 
 pub use config::Config;
+use pages::PagesCa;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -40,6 +42,7 @@ pub struct Hub {
     wake: wake::Wake,
     stop: watch::Receiver<bool>,
     comparing: Arc<Semaphore>,
+    pages: Option<Arc<PagesCa>>,
 }
 
 /// How many edges are compared at once; it is what staggers them after a rewind.
@@ -51,6 +54,7 @@ pub fn router(hub: Hub) -> Router {
         .route("/enroll", post(sync_routes::enroll))
         .route("/challenge", post(renewal_routes::challenge))
         .route("/renew", post(renewal_routes::renew))
+        .route("/certificate", post(pages::certificate))
         .route("/hello", post(sync_routes::hello))
         .route("/push", post(sync_routes::push))
         .route("/pull", post(sync_routes::pull))
@@ -76,11 +80,11 @@ pub enum ServeError {
 }
 
 /// Serves until `shutdown` resolves, then answers what is under way and returns. Waiting pulls are answered at once. With
-/// an acceptor it serves TLS.
+/// an acceptor it serves TLS; with a CA it signs certificates for the edges' pages.
 pub async fn serve(
     config: &Config,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    (tls, pages): (Option<TlsAcceptor>, Option<PagesCa>),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let rows = connection::pool(&config.database, config.connections)?;
@@ -90,6 +94,7 @@ pub async fn serve(
         wake: wake::Wake::default(),
         stop: stopped,
         comparing: Arc::new(Semaphore::new(COMPARING_MAX)),
+        pages: pages.map(Arc::new),
     };
     let poll = tokio::spawn(hub.wake.clone().poll(rows.clone()));
     let upkeep = tokio::spawn(upkeep::run(rows.clone()));
@@ -99,6 +104,7 @@ pub async fn serve(
         let _ = stop.send(true);
     };
     let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
+    let tls = tls.map(|acceptor| listener::Tls { acceptor, hint: false });
     listener::serve(listener, router(hub), limits, tls, ending).await;
     poll.abort();
     upkeep.abort();

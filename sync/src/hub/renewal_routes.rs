@@ -35,8 +35,8 @@ pub(super) async fn renew(State(hub): State<Hub>, headers: HeaderMap, body: Body
     if !edge_auth::is_signed(&key, &public_key, &renew, clock::unix_ms()) {
         return Err(Error::Unauthorized);
     }
-    let next = renewal::decode::<32>(&renew.credential);
-    let next = next.ok_or_else(|| Error::Message("the credential is not the SHA-256 of one".to_owned()))?;
+    let next = renewal::decode::<32>(&renew.hash);
+    let next = next.ok_or_else(|| Error::Message("the hash is no SHA-256".to_owned()))?;
     let shown = edge_auth::shown(&headers).filter(|(edge, _)| *edge == renew.edge).map(|(_, hash)| hash);
     edge_credentials::renew(&mut client, renew.edge, &next, shown.as_deref()).await?;
     answer_one(&Renewed {})

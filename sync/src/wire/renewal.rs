@@ -30,7 +30,7 @@ pub struct Renew {
     /// The hub's challenge.
     pub challenge: String,
     /// SHA-256 of the next credential, in base64url without padding.
-    pub credential: String,
+    pub hash: String,
     /// The edge's signature of [`signed_text`], in base64url without padding.
     pub signature: String,
 }
@@ -45,8 +45,8 @@ pub fn credential(edge: Uuid, random: [u8; 32]) -> String {
 }
 
 /// What an edge signs. The first line keeps a signature from meaning anything else.
-pub fn signed_text(edge: Uuid, challenge: &str, credential: &str) -> String {
-    format!("waystation: next credential, 1\n{}\n{challenge}\n{credential}", edge.simple())
+pub fn signed_text(edge: Uuid, challenge: &str, hash: &str) -> String {
+    format!("waystation: next credential, 1\n{}\n{challenge}\n{hash}", edge.simple())
 }
 
 /// Bytes as they are sent: base64url without padding (RFC 4648, section 5).
