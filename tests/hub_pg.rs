@@ -437,6 +437,16 @@ async fn a_push_may_speak_of_others_only_what_the_hub_knows() {
     });
     assert_eq!(left.take(&left.post("push", body).await.body)[&id(100)], "quarantined forged_version");
     assert_eq!(centre.value("select title from tasks").await, "one");
+    // A number that the edge has not reached yet would make its honest writes look old later.
+    let mut left = Site { fence: fence_of(&centre).await, ..left };
+    left.write("tasks", id(100), json!({"title": "far ahead"}));
+    let (seq, replica) = (left.seq, left.replica());
+    let version = &mut left.rows.get_mut(&(8, id(100))).unwrap().row.version;
+    version.vv.observe(replica, seq + 1_000_000_000);
+    version.dots.named.get_mut("title").unwrap().seq = seq + 1_000_000_000;
+    let body = left.batch();
+    assert_eq!(left.take(&left.post("push", body).await.body)[&id(100)], "quarantined forged_version");
+    assert_eq!(centre.value("select title from tasks").await, "one");
 }
 
 async fn fence_of(centre: &Centre) -> sync::wire::message::Fence {

@@ -35,7 +35,6 @@ pub mod key_pair;
 pub mod lockouts;
 pub mod operator;
 pub mod page_tls;
-pub mod peers;
 pub mod people;
 pub mod quarantine;
 pub mod reconcile;

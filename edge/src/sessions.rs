@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use sync::peers::{Peers, Wait};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::self_state;
 use sync::sqlite::sessions::{self, SessionRow};
@@ -25,7 +26,6 @@ use crate::App;
 use crate::audit::{self, Event};
 use crate::clock::Clock;
 use crate::lockouts::{Turn, Waits};
-use crate::peers::Peers;
 use crate::people::{self, Person};
 use crate::refusal::Refusal;
 use crate::times;
@@ -140,9 +140,8 @@ impl Door {
         peer: IpAddr,
         attempt: impl Future<Output = Result<SignedIn, SignInError>>,
     ) -> Result<SignedIn, SignInError> {
-        if let Turn::Wait(ms) = self.peers.take_turn(peer, app.clock.monotonic_ms()) {
-            return Err(SignInError::PeerWait { ms });
-        }
+        let wait = |Wait { ms }: Wait| SignInError::PeerWait { ms };
+        self.peers.take_turn(peer, app.clock.monotonic_ms()).map_err(wait)?;
         let tried = attempt.await;
         if !matches!(tried, Err(SignInError::Wrong)) {
             self.peers.give_back(peer);

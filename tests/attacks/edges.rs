@@ -157,3 +157,22 @@ async fn whoever_has_the_key_is_the_edge() {
     let key = key.expect("every edge has a key");
     assert_eq!(Intruder::before(&world).renew_with(identity.edge, &key).await, (200, 400));
 }
+
+#[tokio::test]
+async fn whoever_guesses_codes_has_to_wait_and_a_right_one_costs_nothing() {
+    let world = Deployment::start(&[HEADQUARTERS]).await;
+    let intruder = Intruder::before(&world);
+    let key = renewal::encode(&[0; 32]);
+    let guess = async |code: String| {
+        intruder.say("enroll", None, json!({"code": code, "app_version": "x", "key": key})).await.0
+    };
+    let mut wrong = 0;
+    while guess(format!("{wrong:016}")).await == 401 {
+        wrong += 1;
+        assert!(wrong <= sync::peers::TRIES_FREE, "nobody stops it");
+    }
+    assert_eq!(wrong, sync::peers::TRIES_FREE);
+    assert_eq!(guess(world.enrolment_code(tests::deployment::WAREHOUSE).await).await, 429, "a right one waits too");
+    assert_eq!(intruder.challenge(uuid::Uuid::nil()).await.0, 429, "whatever it tries");
+    world.edge(0).sync_now().await.expect(200);
+}

@@ -25,7 +25,7 @@ async fn one_device_that_tries_one_pin_with_many_people_is_slowed_whoever_it_say
     };
     assert_eq!((waits.status, waits.json()["code"].as_str()), (429, Some("too_many_tries")), "{}", waits.text);
     assert!((1..=15).contains(&waits.header("retry-after").parse::<u64>().unwrap()), "{}", waits.header("retry-after"));
-    assert_eq!(tries, edge::peers::TRIES_FREE);
+    assert_eq!(tries, sync::peers::TRIES_FREE);
     let form = b"email=maria%40acme.example&secret=402817".as_slice();
     let form = Some(("application/x-www-form-urlencoded", form));
     let page = desk.send("", "POST", "/sign-in", form, &[("origin", &desk.url)]).await;
@@ -36,7 +36,7 @@ async fn one_device_that_tries_one_pin_with_many_people_is_slowed_whoever_it_say
 #[tokio::test]
 async fn people_who_sign_in_at_one_screen_are_not_slowed_by_each_other() {
     let desk = Desk::start().await;
-    for _ in 0..=edge::peers::TRIES_FREE {
+    for _ in 0..=sync::peers::TRIES_FREE {
         for email in ["maria@acme.example", "adam@acme.example"] {
             assert_eq!(try_pin(&desk, email, PIN, &[]).await.status, 201);
         }
@@ -45,7 +45,7 @@ async fn people_who_sign_in_at_one_screen_are_not_slowed_by_each_other() {
     for _ in 0..3 {
         assert_eq!(try_pin(&desk, "victor@acme.example", "000000", &[]).await.status, 401);
     }
-    for _ in 0..2 * edge::peers::TRIES_FREE {
+    for _ in 0..2 * sync::peers::TRIES_FREE {
         assert_eq!(try_pin(&desk, "victor@acme.example", "000000", &[]).await.json()["code"], "locked_out");
     }
     assert_eq!(try_pin(&desk, "maria@acme.example", PIN, &[]).await.status, 201);

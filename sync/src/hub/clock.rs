@@ -1,5 +1,6 @@
 //! The only place of the hub that reads a clock or draws random bytes.
 
+use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
@@ -21,6 +22,13 @@ pub fn now() -> DateTime<Utc> {
 #[expect(clippy::disallowed_methods, reason = "the hub's one clock")]
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// Milliseconds since this was first asked. Never goes backwards.
+pub fn monotonic_ms() -> u64 {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    let passed = instant().duration_since(*STARTED.get_or_init(instant));
+    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A random id.

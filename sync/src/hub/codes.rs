@@ -25,6 +25,12 @@ pub const CODES: &[ErrorCode] = &[
         "issue another with `hub edge enroll`",
     ),
     ErrorCode::new(
+        "too_many_tries",
+        429,
+        "too many wrong codes or signatures came from one address",
+        "wait as long as Retry-After says; look for typing errors",
+    ),
+    ErrorCode::new(
         "no_pages_ca",
         404,
         "the hub has no CA for the edges' own pages",

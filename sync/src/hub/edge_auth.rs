@@ -3,6 +3,8 @@
 //! A credential is the edge's id and 256 random bits, and what is looked up is its SHA-256: how long that takes tells nothing of
 //! the credential. The bits are random, so a fast hash is enough. It has an end; the edge gets the next one with its key.
 
+use std::net::SocketAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -11,8 +13,8 @@ use ring::{digest, hmac};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::Hub;
 use super::error::Error;
+use super::{Hub, clock};
 use crate::merge::limits::CHALLENGE_MS_MAX;
 use crate::pg::edge_credentials::{self, Caller};
 use crate::pg::edges::Edge;
@@ -81,6 +83,22 @@ pub(super) fn shown(headers: &HeaderMap) -> Option<(Uuid, Vec<u8>)> {
     let credential = scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim())?;
     let (id, _) = credential.split_once('.')?;
     Some((Uuid::try_parse(id).ok()?, hash(credential)))
+}
+
+impl Hub {
+    /// Counts a try to the address that it comes from, if it is a wrong one: of a code, or of an edge's key.
+    pub(super) async fn let_try<T>(
+        &self,
+        peer: SocketAddr,
+        attempt: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.peers.take_turn(peer.ip(), clock::monotonic_ms()).map_err(Error::Wait)?;
+        let tried = attempt.await;
+        if !matches!(tried, Err(Error::UnknownCode | Error::Unauthorized)) {
+            self.peers.give_back(peer.ip());
+        }
+        tried
+    }
 }
 
 /// A challenge for an edge: the time, sealed with the hub's key, so that nothing has to be remembered.

@@ -8,6 +8,7 @@ use deadpool_postgres::PoolError;
 use thiserror::Error;
 
 use super::codes::CODES;
+use crate::peers::Wait;
 use crate::pg::StoreError;
 use crate::pg::batch::BatchError;
 use crate::pg::reach::ReachError;
@@ -83,6 +84,9 @@ pub enum Error {
     /// No connection to the database is to be had.
     #[error("the central database is not reachable at the moment")]
     Pool(#[source] PoolError),
+    /// Too many wrong codes or signatures from one address.
+    #[error("too many wrong tries from this address; come back in {} s", .0.ms.div_ceil(1000))]
+    Wait(Wait),
     /// Too many edges are compared at once.
     #[error("other edges are being compared with the centre; come back in a moment")]
     Busy,
@@ -111,6 +115,7 @@ impl Error {
             Self::MediaType => const { listed(CODES, "unsupported_media_type") },
             Self::TooLarge(_) => const { listed(CODES, "too_large") },
             Self::Message(_) => const { listed(CODES, "bad_message") },
+            Self::Wait(_) => const { listed(CODES, "too_many_tries") },
             Self::Fence => const { listed(CODES, "fence") },
             Self::Forbidden(_) => const { listed(CODES, "forbidden") },
             Self::Database(error) if !error.is_retryable() => const { listed(CODES, "internal") },
@@ -131,8 +136,12 @@ impl IntoResponse for Error {
         let problem = Problem::new(status.as_u16(), title, code, self.to_string());
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_S));
+        let retry_s = match &self {
+            Self::Wait(Wait { ms }) => Some(ms.div_ceil(1000)),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_S),
+        };
+        if let Some(seconds) = retry_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

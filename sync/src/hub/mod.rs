@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::listener::{self, Limits};
 use crate::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
+use crate::peers::Peers;
 use crate::pg::connection;
 use crate::pg::reach::Connections;
 
@@ -43,6 +44,7 @@ pub struct Hub {
     stop: watch::Receiver<bool>,
     comparing: Arc<Semaphore>,
     pages: Option<Arc<PagesCa>>,
+    peers: Arc<Peers>,
 }
 
 /// How many edges are compared at once; it is what staggers them after a rewind.
@@ -95,6 +97,7 @@ pub async fn serve(
         stop: stopped,
         comparing: Arc::new(Semaphore::new(COMPARING_MAX)),
         pages: pages.map(Arc::new),
+        peers: Arc::default(),
     };
     let poll = tokio::spawn(hub.wake.clone().poll(rows.clone()));
     let upkeep = tokio::spawn(upkeep::run(rows.clone()));

@@ -4,10 +4,11 @@
 //! A body is read only when the credential in the request's head is an edge's; the one of `enroll`, which has none, has
 //! room for a code and no more.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -64,8 +65,16 @@ fn check(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// `POST /sync/v1/enroll`: a one-time code for an identity.
-pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
+pub(super) async fn enroll(
+    State(hub): State<Hub>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: Body,
+) -> Result<Response, Error> {
     let enroll: Enroll = stream::read_one(&read(body, ENROLL_BYTES_MAX).await?)?;
+    hub.let_try(peer, enrolled(&hub, &enroll)).await
+}
+
+async fn enrolled(hub: &Hub, enroll: &Enroll) -> Result<Response, Error> {
     let id = clock::id();
     let malformed = || Error::Message("the key is no Ed25519 public key of 32 bytes".to_owned());
     let public_key = renewal::decode::<32>(&enroll.key).ok_or_else(malformed)?;

@@ -160,7 +160,7 @@ pub fn parse(body: &[u8]) -> Result<Batch, BatchError> {
     };
     for line in lines {
         match line {
-            Line::Plain(PushLine::Row(row)) => batch.rows.push(incoming(row, batch.replica)),
+            Line::Plain(PushLine::Row(row)) => batch.rows.push(declared(incoming(row, batch.replica), batch.high_seq)),
             Line::OddRow(name, text, error) => batch.rows.push(odd_row(name, text, &error, batch.high_seq)),
             Line::Plain(PushLine::Conflict(text)) => match conflict::parse(&text) {
                 Ok(conflict) => batch.conflicts.push(conflict),
@@ -216,6 +216,16 @@ fn incoming(row: PushRow, replica: ReplicaId) -> Incoming {
     let discarded = row.instead.as_deref() == Some(&Instead::Discarded);
     let formerly = row.formerly.clone();
     Incoming { table, id, seq, parsed, discarded, formerly, came: Came::Row(Box::new(row)) }
+}
+
+/// The row, refused if it has writes numbered beyond what the push says the edge has come to: its honest writes would look old
+/// later.
+fn declared(row: Incoming, high_seq: u64) -> Incoming {
+    if row.seq <= high_seq {
+        return row;
+    }
+    let reason = format!("the record of the row's writes goes up to {}, beyond the push's own {high_seq}", row.seq);
+    Incoming { parsed: Err(Refusal { code: refusals::FORGED_VERSION, reason }), seq: high_seq, ..row }
 }
 
 /// A batch of one row that was refused before and is to be tried again as it is given here.

@@ -1,16 +1,14 @@
-//! How long somebody's device has to wait after wrong tries to sign in, whoever it tried to be.
+//! How long somebody's device has to wait after wrong tries, whoever it tried to be: to sign in at an edge, or to become an
+//! edge of the hub.
 //!
-//! [`crate::lockouts`] slows the guessing of one person's secret; this slows a device that tries one secret with many people.
 //! Each wrong try fills the device's measure by one, and time empties it: who has used it up waits until one more has been
 //! forgotten. Right ones cost nothing and forgive nothing. A device is the network address that a connection came from, and
 //! no header says another; of IPv6 it is the network, of which one device may have every address. Kept in memory: a restart
-//! forgets it, and the count per person, on the disk, does not depend on it.
+//! forgets it. What has to outlive that is counted elsewhere.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
-
-use crate::lockouts::Turn;
 
 /// How many wrong tries cost nothing: a morning of a whole shift at one screen.
 pub const TRIES_FREE: u32 = 20;
@@ -18,6 +16,13 @@ pub const TRIES_FREE: u32 = 20;
 pub const FORGET_MS: u64 = 15_000;
 /// How many devices are remembered. Of more, those with the fewest wrong tries are forgotten first.
 pub const PEERS_MAX: usize = 4_096;
+
+/// There have been too many wrong tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How long to wait, in milliseconds.
+    pub ms: u64,
+}
 
 /// The wrong tries of each device, on the monotonic clock of this process.
 #[derive(Debug, Default)]
@@ -28,7 +33,10 @@ pub struct Peers {
 
 impl Peers {
     /// Asks for a turn to try anything, and counts the wrong try that it may become.
-    pub fn take_turn(&self, peer: IpAddr, now_ms: u64) -> Turn {
+    ///
+    /// # Errors
+    /// [`Wait`] when it has to come back later.
+    pub fn take_turn(&self, peer: IpAddr, now_ms: u64) -> Result<(), Wait> {
         let mut empty_at_ms = self.lock();
         let peer = device(peer);
         if !empty_at_ms.contains_key(&peer) && empty_at_ms.len() >= PEERS_MAX {
@@ -38,10 +46,10 @@ impl Peers {
         let after = (*empty_at).max(now_ms).saturating_add(FORGET_MS);
         let full = now_ms.saturating_add(u64::from(TRIES_FREE) * FORGET_MS);
         if after > full {
-            return Turn::Wait(after - full);
+            return Err(Wait { ms: after - full });
         }
         *empty_at = after;
-        Turn::Granted
+        Ok(())
     }
 
     /// Takes back what a try counted that was right, or was none.
@@ -85,15 +93,15 @@ mod tests {
     }
 
     fn try_all(peers: &Peers, peer: IpAddr, now_ms: u64) -> u32 {
-        (0..).take_while(|_| peers.take_turn(peer, now_ms) == Turn::Granted).count().try_into().unwrap()
+        (0..).take_while(|_| peers.take_turn(peer, now_ms).is_ok()).count().try_into().unwrap()
     }
 
     #[test]
     fn wrong_tries_use_the_measure_up_and_time_gives_one_back_after_another() {
         let peers = Peers::default();
         assert_eq!(try_all(&peers, address(1), 1_000), TRIES_FREE);
-        assert_eq!(peers.take_turn(address(1), 1_000), Turn::Wait(FORGET_MS));
-        assert_eq!(peers.take_turn(address(1), 1_000 + FORGET_MS - 1), Turn::Wait(1), "asking costs nothing");
+        assert_eq!(peers.take_turn(address(1), 1_000), Err(Wait { ms: FORGET_MS }));
+        assert_eq!(peers.take_turn(address(1), 1_000 + FORGET_MS - 1), Err(Wait { ms: 1 }), "asking costs nothing");
         assert_eq!(try_all(&peers, address(1), 1_000 + FORGET_MS), 1);
         assert_eq!(try_all(&peers, address(2), 1_000), TRIES_FREE, "another device's is its own");
         peers.give_back(address(1));
@@ -116,7 +124,7 @@ mod tests {
         let peers = Peers::default();
         assert_eq!(try_all(&peers, address(0), 0), TRIES_FREE);
         for last in 1..3 * u32::try_from(PEERS_MAX).unwrap() {
-            assert_eq!(peers.take_turn(address(last), 0), Turn::Granted);
+            assert_eq!(peers.take_turn(address(last), 0), Ok(()));
         }
         assert!(peers.lock().len() <= PEERS_MAX);
         assert_eq!(try_all(&peers, address(0), 0), 0);
