@@ -142,7 +142,7 @@ pub struct Restored {
 /// # Errors
 /// [`BackupError`].
 pub fn restore(data: &DataDir, from: &Path) -> Result<Restored, BackupError> {
-    let (database, credential) = (data.database(), data.credential());
+    let (database, credential) = (data.database(), data.own_credential());
     let file_error = |path: &Path, source| BackupError::File { path: path.to_owned(), source };
     if database.exists() {
         return Err(BackupError::Occupied(database));

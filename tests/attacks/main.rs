@@ -3,4 +3,5 @@
 //! `docs/security.md` says what each wall is worth.
 
 mod core_files;
+mod private_files;
 mod secrets;

@@ -41,7 +41,11 @@ pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliErro
             "refused": quarantined, "conflicts_open": conflicts_open, "credential": has_credential,
         }));
     }
-    let secret = if has_credential { "; it holds the edge's credential: keep it as you keep a key" } else { "" };
+    let secret = if has_credential {
+        "; it holds the edge's credential: keep it as you keep a key"
+    } else {
+        "; it holds no credential"
+    };
     let (name, file) = ("backed up to", file.display());
     print::text(&format!("{name} {file}: {rows} rows, {rows_pending} of them waiting, {bytes} bytes{secret}\n"))
 }

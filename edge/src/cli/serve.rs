@@ -11,7 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::CliError;
 use super::{Options, runtime};
 use crate::config::{Config, Loaded, Settings};
+use crate::credential::Credential;
 use crate::data_dir::DataDir;
+use crate::running::OpenError;
 use crate::{control, rescue, running, socket};
 
 /// How long requests under way may take when the edge stops, in milliseconds.
@@ -73,6 +75,7 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
 
+    Credential::guard(&data).map_err(OpenError::from)?;
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
