@@ -8,6 +8,8 @@
 //! | `credential.json`, 0600 | who this edge is to its hub, and which CA it trusts; not here when systemd passes it | enrolment |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `budget.json`, 0600 | the bytes exchanged today, when they are limited | `budget` |
+//! | `edge.db.sealing`, 0600 | a copy that is being encrypted for a backup | `backup` |
+//! | `edge.db.restoring`, 0600 | what is being restored | `backup` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -61,6 +63,16 @@ impl DataDir {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.path.join("edge.db")
+    }
+
+    /// A copy of the database that is being encrypted.
+    pub fn sealing(&self) -> PathBuf {
+        self.path.join("edge.db.sealing")
+    }
+
+    /// A database that is being restored.
+    pub fn restoring(&self) -> PathBuf {
+        self.path.join("edge.db.restoring")
     }
 
     /// A damaged database out of which not all has been taken over yet.

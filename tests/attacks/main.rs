@@ -3,5 +3,6 @@
 //! `docs/security.md` says what each wall is worth.
 
 mod core_files;
+mod encrypted_backups;
 mod private_files;
 mod secrets;

@@ -14,7 +14,7 @@ use crate::config::{Config, Loaded, Settings};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::running::OpenError;
-use crate::{control, rescue, running, socket};
+use crate::{backup, control, rescue, running, socket};
 
 /// How long requests under way may take when the edge stops, in milliseconds.
 const DRAIN_MS_MAX: u64 = 5_000;
@@ -76,6 +76,7 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
     let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
 
     Credential::guard(&data).map_err(OpenError::from)?;
+    backup::remove_leftovers(&data)?;
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));
