@@ -1,8 +1,12 @@
 //! One file that holds all of an edge: the mirror with what waits, and the credential.
 //!
 //! A backup is as secret as the data directory: with it, somebody is this edge to its hub. It is readable by its owner
-//! alone. It is written beside its name and takes it when it is whole and on the disk; the name is reserved by an empty
-//! file from the start, so that nothing is ever overwritten.
+//! alone, or encrypted with a passphrase. It is written beside its name and takes it when it is whole and on the disk; the name is
+//! reserved by an empty file from the start, so that nothing is ever overwritten.
+//!
+//! What is encrypted leaves the data directory in no other form: SQLite copies into a file there, which is as private as the
+//! mirror beside it, and that is encrypted to its destination. A copy that a killed command left behind is removed by the next
+//! start of the edge and by the next backup; who is at work on one holds its lock.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -10,12 +14,15 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use age::secrecy::SecretString;
+use rustix::fs::{FlockOperation, flock};
 use sync::sqlite::backup::{self, Contents, Found, Luggage};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::open_reader;
 
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::encryption::{self, Locked};
 use crate::socket::remove_if_there;
 
 /// A backup that was made.
@@ -62,6 +69,14 @@ pub enum BackupError {
         /// How that was seen.
         reason: &'static str,
     },
+    /// The backup is encrypted, and does not open.
+    #[error("cannot restore {}: {source}; nothing was changed", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Locked,
+    },
     /// The backup is not whole.
     #[error("cannot restore {}: {source}", path.display())]
     Unfit {
@@ -86,13 +101,12 @@ pub enum BackupError {
     },
 }
 
-/// Copies an edge, running or not, into a new file. `made_at` is in stored form.
+/// Copies an edge, running or not, into a new file, encrypted if there is a passphrase. `made_at` is in stored form.
 ///
 /// # Errors
 /// [`BackupError`].
-pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupError> {
+pub fn make(data: &DataDir, to: &Path, made_at: &str, passphrase: Option<&SecretString>) -> Result<Made, BackupError> {
     let file_error = |source| BackupError::File { path: to.to_owned(), source };
-    let store_error = |source| BackupError::Store { path: to.to_owned(), source: Box::new(source) };
     let path = std::path::absolute(to).map_err(file_error)?;
     let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let reserved = Unfinished::reserve(&path).map_err(|source| match source.kind() {
@@ -106,14 +120,17 @@ pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupErro
     remove_if_there(&partial).map_err(file_error)?;
     let copy = Unfinished::reserve(&partial).map_err(file_error)?;
 
-    let text = match Credential::load(&data.credential())? {
-        Some(_) => Some(fs::read_to_string(data.credential()).map_err(file_error)?),
-        None => None,
+    let (contents, has_credential) = match passphrase {
+        None => fill(data, &partial, to, made_at)?,
+        Some(passphrase) => {
+            let (plain, copied) = copy_to_seal(data, to, made_at)?;
+            let sealed = OpenOptions::new().write(true).open(&partial).map_err(file_error)?;
+            let mut source = File::open(data.sealing()).map_err(file_error)?;
+            encryption::encrypt(&mut source, &sealed, passphrase).map_err(file_error)?;
+            drop(plain);
+            copied
+        }
     };
-    let reader = open_reader(&data.database()).map_err(store_error)?;
-    backup::copy(&reader, &partial).map_err(store_error)?;
-    let luggage = Luggage { made_at, program: env!("CARGO_PKG_VERSION"), credential: text.as_deref() };
-    let contents = backup::complete(&partial, luggage).map_err(store_error)?;
 
     let file = File::open(&partial).map_err(file_error)?;
     file.sync_all().map_err(file_error)?;
@@ -122,7 +139,61 @@ pub fn make(data: &DataDir, to: &Path, made_at: &str) -> Result<Made, BackupErro
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(file_error)?;
     copy.keep();
     reserved.keep();
-    Ok(Made { contents, has_credential: text.is_some(), bytes })
+    Ok(Made { contents, has_credential, bytes })
+}
+
+/// Writes a whole backup into an empty file at an absolute path; tells what it holds, and whether a credential is among it. `to` is
+/// the name for messages.
+fn fill(data: &DataDir, into: &Path, to: &Path, made_at: &str) -> Result<(Contents, bool), BackupError> {
+    let store_error = |source| BackupError::Store { path: to.to_owned(), source: Box::new(source) };
+    let text = match Credential::load(&data.credential())? {
+        Some(_) => Some(
+            fs::read_to_string(data.credential())
+                .map_err(|source| CredentialError::File { path: data.credential(), source })?,
+        ),
+        None => None,
+    };
+    let reader = open_reader(&data.database()).map_err(store_error)?;
+    backup::copy(&reader, into).map_err(store_error)?;
+    let luggage = Luggage { made_at, program: env!("CARGO_PKG_VERSION"), credential: text.as_deref() };
+    let contents = backup::complete(into, luggage).map_err(store_error)?;
+    Ok((contents, text.is_some()))
+}
+
+/// The same in the data directory, to be encrypted from there. The copy goes with what is returned.
+fn copy_to_seal(data: &DataDir, to: &Path, made_at: &str) -> Result<(Unfinished, (Contents, bool)), BackupError> {
+    let plain =
+        std::path::absolute(data.sealing()).map_err(|source| BackupError::File { path: data.sealing(), source })?;
+    let file_error = |source| BackupError::File { path: plain.clone(), source };
+    remove_unfinished(&plain).map_err(file_error)?;
+    let copy = Unfinished::reserve(&plain).map_err(file_error)?;
+    let copied = fill(data, &plain, to, made_at)?;
+    Ok((copy, copied))
+}
+
+/// Removes what backups and restores that were killed have left in the data directory: a whole copy of the mirror each.
+///
+/// # Errors
+/// [`BackupError::File`]. One that somebody is at work on stays.
+pub fn remove_leftovers(data: &DataDir) -> Result<(), BackupError> {
+    for path in [data.sealing(), data.restoring()] {
+        match remove_unfinished(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            Err(source) => return Err(BackupError::File { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is an encrypted backup, for which [`restore`] needs a passphrase.
+///
+/// # Errors
+/// [`BackupError::Unread`].
+pub fn is_encrypted(from: &Path) -> Result<bool, BackupError> {
+    let unread = |source| BackupError::Unread { path: from.to_owned(), source };
+    let mut file = File::open(from).map_err(unread)?;
+    encryption::is_encrypted(&mut file).map_err(unread)
 }
 
 /// An edge that was restored.
@@ -141,18 +212,18 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`BackupError`].
-pub fn restore(data: &DataDir, from: &Path) -> Result<Restored, BackupError> {
-    let (database, credential) = (data.database(), data.credential());
+pub fn restore(data: &DataDir, from: &Path, passphrase: Option<&SecretString>) -> Result<Restored, BackupError> {
+    let (database, credential) = (data.database(), data.own_credential());
     let file_error = |path: &Path, source| BackupError::File { path: path.to_owned(), source };
     if database.exists() {
         return Err(BackupError::Occupied(database));
     }
     data.create()?;
-    let partial = data.path().join("edge.db.restoring");
+    let partial = data.restoring();
     // Only a restore that was cut short leaves one behind.
-    remove_if_there(&partial).map_err(|source| file_error(&partial, source))?;
+    remove_unfinished(&partial).map_err(|source| file_error(&partial, source))?;
     let copy = Unfinished::reserve(&partial).map_err(|source| file_error(&partial, source))?;
-    fs::copy(from, &partial).map_err(|source| BackupError::Unread { path: from.to_owned(), source })?;
+    take_in(from, &partial, passphrase)?;
     let found = backup::unpack(&partial).map_err(|source| match source {
         StoreError::Foreign { reason, .. } => BackupError::NoBackup { path: from.to_owned(), reason },
         source => BackupError::Unfit { path: from.to_owned(), source: Box::new(source) },
@@ -179,16 +250,58 @@ pub fn restore(data: &DataDir, from: &Path) -> Result<Restored, BackupError> {
     Ok(Restored { found, name })
 }
 
+/// Copies a backup into the data directory, decrypted with a passphrase if there is one.
+fn take_in(from: &Path, partial: &Path, passphrase: Option<&SecretString>) -> Result<(), BackupError> {
+    let unread = |source| BackupError::Unread { path: from.to_owned(), source };
+    let Some(passphrase) = passphrase else { return fs::copy(from, partial).map(drop).map_err(unread) };
+    let sealed = File::open(from).map_err(unread)?;
+    let unwritten = |source| BackupError::File { path: partial.to_owned(), source };
+    let mut plain = OpenOptions::new().write(true).open(partial).map_err(unwritten)?;
+    encryption::decrypt(&sealed, &mut plain, passphrase).map_err(|source| match source {
+        Locked::Unwritten(source) => unwritten(source),
+        Locked::Unread(source) => unread(source),
+        source => BackupError::Locked { path: from.to_owned(), source },
+    })
+}
+
+/// Removes a file of [`Unfinished`] that was left behind, with what SQLite keeps beside it.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another command is at work on it"))
+            }
+            _ => {
+                remove_if_there(&journal(path))?;
+                remove_if_there(path)
+            }
+        },
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn journal(path: &Path) -> PathBuf {
+    let mut journal = OsString::from(path);
+    journal.push("-journal");
+    PathBuf::from(journal)
+}
+
 /// A file that goes again unless it is kept.
 struct Unfinished {
     path: Option<PathBuf>,
+    // Tells others that somebody is at work on it. SQLite's locks on the file are of another kind; they would go when this
+    // handle closes, and by then SQLite has closed it.
+    _lock: File,
 }
 
 impl Unfinished {
     /// Makes an empty file that its owner alone may read. It must not be there.
     fn reserve(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { path: Some(path.to_owned()) })
+        let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        // Where files cannot be locked, nobody else works on them either.
+        let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        Ok(Self { path: Some(path.to_owned()), _lock: lock })
     }
 
     fn keep(mut self) {
@@ -201,9 +314,7 @@ impl Drop for Unfinished {
         if let Some(path) = &self.path {
             // A failed backup is told already; what SQLite keeps beside a copy goes with it.
             let _ = fs::remove_file(path);
-            let mut journal = OsString::from(path);
-            journal.push("-journal");
-            let _ = fs::remove_file(journal);
+            let _ = fs::remove_file(journal(path));
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sync::wire::message::Enrolled;
 use uuid::Uuid;
 
-use crate::data_dir::write_private;
+use crate::data_dir::{DataDir, make_private, write_private};
 use crate::key_pair::KeyPair;
 
 /// Held while the file is replaced, so that a renewal does not bring back an identity that was just given up.
@@ -48,6 +48,18 @@ pub enum CredentialError {
         /// Why.
         source: io::Error,
     },
+    /// Others may read it, and that cannot be changed.
+    #[error(
+        "{} may be read by others, and whoever reads it is this edge to the hub; its mode cannot be changed ({source}): \
+         make it the edge's own user's with mode 600",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file is not what enrolment writes. Only the place is told: the library would quote what stands there.
     #[error(
         "{} is damaged at line {} column {}: restore it, or enrol this edge again",
@@ -74,6 +86,24 @@ impl Credential {
         };
         let content = |source| CredentialError::Content { path: path.to_owned(), source };
         serde_json::from_slice(&text).map(Some).map_err(content)
+    }
+
+    /// Takes others' rights to the file away before it is used, and says so: they may have read it. What systemd passes is guarded
+    /// by systemd.
+    ///
+    /// # Errors
+    /// [`CredentialError::Open`].
+    pub fn guard(data: &DataDir) -> Result<(), CredentialError> {
+        let path = data.own_credential();
+        let tightened = make_private(&path).map_err(|source| CredentialError::Open { path: path.clone(), source })?;
+        if let Some(mode) = tightened {
+            tracing::warn!(
+                "{} had mode {mode:04o} and could be read by others; it is private now: if others use this box, have \
+                 the hub revoke this edge and enrol it again",
+                path.display()
+            );
+        }
+        Ok(())
     }
 
     /// Keeps the credential, whole or not at all, readable by its owner alone.

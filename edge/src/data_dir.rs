@@ -5,18 +5,25 @@
 //! | `edge.db` (and `-wal`, `-shm`) | the mirror | the writer's thread; plain clients |
 //! | `edge.db.damaged-`... | a mirror that was damaged, until somebody removes it | `rescue` |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
-//! | `credential.json`, 0600 | who this edge is to its hub, and which CA it trusts | enrolment |
+//! | `credential.json`, 0600 | who this edge is to its hub, and which CA it trusts; not here when systemd passes it | enrolment |
 //! | `page-certificate.json`, 0600 | the certificate and key of the box's own pages | `page_tls` |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `budget.json`, 0600 | the bytes exchanged today, when they are limited | `budget` |
+//! | `edge.db.sealing`, 0600 | a copy that is being encrypted for a backup | `backup` |
+//! | `edge.db.restoring`, 0600 | what is being restored | `backup` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::socket::remove_if_there;
+
+/// The name under which systemd may pass the credential (`LoadCredential=`, systemd.exec(5)).
+pub const PASSED_CREDENTIAL: &str = "waystation-edge-credential";
+/// Where systemd says that it put what it passes.
+const PASSED_IN: &str = "CREDENTIALS_DIRECTORY";
 
 /// A data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +66,28 @@ impl DataDir {
         self.path.join("edge.db")
     }
 
+    /// A copy of the database that is being encrypted.
+    pub fn sealing(&self) -> PathBuf {
+        self.path.join("edge.db.sealing")
+    }
+
+    /// A database that is being restored.
+    pub fn restoring(&self) -> PathBuf {
+        self.path.join("edge.db.restoring")
+    }
+
     /// A damaged database out of which not all has been taken over yet.
     pub fn rescued(&self) -> PathBuf {
         self.path.join("edge.db.rescue")
     }
 
-    /// The credential.
+    /// Where the credential is read: what systemd passes, or [`DataDir::own_credential`].
     pub fn credential(&self) -> PathBuf {
+        passed_credential().unwrap_or_else(|| self.own_credential())
+    }
+
+    /// Where enrolment keeps the credential.
+    pub fn own_credential(&self) -> PathBuf {
         self.path.join("credential.json")
     }
 
@@ -95,6 +117,36 @@ impl DataDir {
     }
 }
 
+/// The credential that systemd passes to this process, if it does. It cannot be written.
+pub fn passed_credential() -> Option<PathBuf> {
+    let passed = Path::new(&std::env::var_os(PASSED_IN)?).join(PASSED_CREDENTIAL);
+    passed.exists().then_some(passed)
+}
+
+/// Takes everybody's rights to a file but its owner's away; returns the mode that it had if anybody else had some. A file that
+/// is not there is private.
+///
+/// # Errors
+/// The system's, when the file is another user's above all, or lies where files have no modes.
+pub fn make_private(path: &Path) -> io::Result<Option<u32>> {
+    let mode = |path: &Path| fs::metadata(path).map(|file| file.permissions().mode() & 0o777);
+    let before = match mode(path) {
+        Ok(before) => before,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if before & 0o077 == 0 {
+        return Ok(None);
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(before & 0o700))?;
+    match mode(path)? & 0o077 {
+        0 => Ok(Some(before)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// Writes a file that its owner alone may read, whole or not at all, and makes it durable.
 ///
 /// # Errors
@@ -113,8 +165,6 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

@@ -121,7 +121,7 @@ fn files(data: &DataDir) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, secret) in [
         (data.path().to_owned(), false),
-        (data.credential(), true),
+        (data.own_credential(), true),
         (data.page_certificate(), true),
         (data.control(), true),
         (data.database(), false),
@@ -131,7 +131,7 @@ fn files(data: &DataDir) -> Vec<Finding> {
         let found = format!("{} has mode {mode:04o}", path.display());
         if secret && mode & 0o077 != 0 {
             findings.push(error("files", found, "chmod 600 it: whoever reads it can act as this edge"));
-        } else if path == data.path() && mode & 0o007 != 0 {
+        } else if !secret && mode & 0o007 != 0 {
             findings.push(warn("files", found, "chmod o= it: everybody on this box may look into it"));
         }
     }
@@ -315,8 +315,8 @@ fn identity(
     state: Option<&SelfState>,
     credential: &Result<Option<Credential>, crate::credential::CredentialError>,
 ) -> Finding {
-    const AGAIN: &str =
-        "restore credential.json from a backup, or run `edge enroll` with a new code from HQ; what is here is kept";
+    const AGAIN: &str = "restore credential.json from a backup, or run `edge enroll` with a new code from HQ; what is here is kept. If systemd \
+         passes it to the edge, run this with the same LoadCredential=";
     let enrolled = state.filter(|state| state.is_enrolled());
     match (credential, enrolled) {
         (Err(problem), _) => error("identity", problem.to_string(), AGAIN),

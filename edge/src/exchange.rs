@@ -149,7 +149,7 @@ impl Exchange {
         }
     }
 
-    /// Gets another credential by the edge's key, and keeps it; `false` for an edge without a key. Until it is shown for the first
+    /// Gets another credential by the edge's key, and keeps it if it can be kept; `false` for an edge without a key. Until it is shown for the first
     /// time, the former one is good too.
     ///
     /// # Errors
@@ -163,10 +163,13 @@ impl Exchange {
         let hash = renewal::encode(digest::digest(&digest::SHA256, next.as_bytes()).as_ref());
         let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
         self.hub.renew(&Renew { edge, challenge, hash, signature }).await?;
-        if Credential::renew(&path, edge, &next)? {
-            self.hub.show(&next)?;
-            tracing::info!("the credential was renewed");
+        // What cannot be kept, as in a file that systemd passes, is used until this process ends; the next one gets another.
+        match Credential::renew(&path, edge, &next) {
+            Ok(false) => return Ok(true),
+            Ok(true) => tracing::info!("the credential was renewed"),
+            Err(error) => tracing::info!(%error, "the credential was renewed, and is not kept"),
         }
+        self.hub.show(&next)?;
         Ok(true)
     }
 

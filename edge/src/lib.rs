@@ -26,6 +26,7 @@ pub mod devices;
 pub mod doctor;
 pub mod draft;
 pub mod edits;
+pub mod encryption;
 pub mod exchange;
 pub mod handshake;
 pub mod history;

@@ -16,7 +16,7 @@ use crate::action::{self, Act};
 use crate::clock::Clock;
 use crate::control::{Answer, Decision, Request};
 use crate::credential::Credential;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, passed_credential};
 use crate::key_pair::KeyPair;
 use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
@@ -75,7 +75,7 @@ async fn trade_as(
 
 /// Takes an identity: keeps the credential, then tells the database and the sync loop.
 pub async fn adopt(app: &App, credential: Credential) -> Answer {
-    let path = DataDir::new(&app.config.data).credential();
+    let path = DataDir::new(&app.config.data).own_credential();
     if let Err(error) = credential.store(&path) {
         return failed(error);
     }
@@ -98,6 +98,13 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
 }
 
 async fn enroll(app: &App, hub: &str, code: &str, ca: Option<String>) -> Answer {
+    if let Some(passed) = passed_credential() {
+        return failed(format!(
+            "systemd passes this edge's credential as {}, which enrolment cannot replace: take LoadCredential= out of the \
+             unit, start the edge and enrol it, then give the new credential.json to the unit",
+            passed.display()
+        ));
+    }
     // What the hub said of the time does not count here: whoever brings a code stands at the box and sees its clock.
     let trust = Trust { ca, plain_http: app.config.plain_http, hub_ms: None };
     match app.db.read(|connection| self_state::load(connection)).await {

@@ -4,8 +4,10 @@
 
 mod core_files;
 mod edges;
+mod encrypted_backups;
 mod page_tls;
 mod people;
+mod private_files;
 mod roles;
 mod secrets;
 mod walls;

@@ -221,7 +221,7 @@ fn sound_backup() -> &'static [u8] {
         data.create().expect("the scratch directory is there");
         drop(sync::sqlite::open(&data.database()).expect("a new file can be made"));
         let file = scratch.path().join("backup");
-        edge::backup::make(&data, &file, "2026-01-01T00:00:00.000000Z").expect("an edge can be backed up");
+        edge::backup::make(&data, &file, "2026-01-01T00:00:00.000000Z", None).expect("an edge can be backed up");
         fs::read(file).expect("the backup is there")
     })
 }
@@ -245,7 +245,7 @@ pub fn backup(bytes: &[u8]) {
     let file = scratch.path().join("backup");
     fs::write(&file, &changed).expect("the scratch directory is there");
     let data = DataDir::new(scratch.path().join("data"));
-    match edge::backup::restore(&data, &file) {
+    match edge::backup::restore(&data, &file, None) {
         Ok(_) => {
             let store = sync::sqlite::open(&data.database()).expect("what was restored opens");
             let whole: String =

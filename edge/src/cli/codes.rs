@@ -6,6 +6,7 @@ use sync::wire::codes::{ErrorCode, listed};
 
 use super::error::CliError;
 use crate::backup::BackupError;
+use crate::encryption::Locked;
 use crate::refusal::Refusal;
 use crate::running::OpenError;
 
@@ -56,6 +57,16 @@ pub const CODES: &[ErrorCode] = &[
     failed("file", "a file cannot be read or written", "give another one, or its owner's rights"),
     failed("file_exists", "the file to be made is there already; it was not touched", "give another name"),
     failed(
+        "passphrase",
+        "a passphrase is missing, too short, typed in two ways, or does not open the backup; nothing was changed",
+        "give the right one, by the terminal or --passphrase-file; a new one has 12 or more characters",
+    ),
+    failed(
+        "unreadable_backup",
+        "an encrypted backup is cut short, was changed, or is not encrypted with a passphrase; nothing was changed",
+        "take another copy of it; open one that is encrypted to a key with `age -d` first",
+    ),
+    failed(
         "control",
         "the running edge cannot be asked",
         "run the command as the edge's user, with the edge's version",
@@ -101,6 +112,7 @@ impl CliError {
             Self::Refused(Refusal::Store(error)) => of_store(error),
             Self::Refused(_) => const { listed(CODES, "not_done") },
             Self::Backup(error) => of_backup(error),
+            Self::Passphrase(_) => const { listed(CODES, "passphrase") },
             Self::Unwell { .. } => const { listed(CODES, "unwell") },
             Self::Pages { .. } => const { listed(CODES, "file") },
             Self::Output(_) => const { listed(CODES, "output") },
@@ -127,6 +139,8 @@ fn of_backup(error: &BackupError) -> &'static ErrorCode {
         BackupError::DataDir(_) => const { listed(CODES, "data_directory") },
         BackupError::File { .. } | BackupError::Unread { .. } => const { listed(CODES, "file") },
         BackupError::Credential(_) => const { listed(CODES, "credential") },
+        BackupError::Locked { source: Locked::Passphrase, .. } => const { listed(CODES, "passphrase") },
+        BackupError::Locked { .. } => const { listed(CODES, "unreadable_backup") },
         BackupError::NoBackup { .. } => const { listed(CODES, "foreign_file") },
         BackupError::Store { source, .. } | BackupError::Unfit { source, .. } => of_store(source),
     }

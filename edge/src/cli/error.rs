@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sync::sqlite::error::StoreError;
 use sync::suggestion::did_you_mean;
 
+use super::passphrase::PassphraseError;
 use crate::backup::BackupError;
 use crate::config::{ConfigError, shown};
 use crate::control::ControlError;
@@ -85,6 +86,9 @@ pub(super) enum CliError {
     /// The backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The passphrase of a backup.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
     /// The doctor has found errors, and told them.
     #[error("{errors} of the findings are errors: each line says what to do")]
     Unwell {

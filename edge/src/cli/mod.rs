@@ -15,6 +15,7 @@ mod error;
 mod explain;
 mod man;
 mod openapi;
+mod passphrase;
 mod print;
 mod quarantine;
 mod restore;

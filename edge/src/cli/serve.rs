@@ -11,9 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::CliError;
 use super::{Options, runtime};
 use crate::config::{Config, Loaded, Settings};
+use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::page_tls::{self, Visits};
-use crate::{control, rescue, running, socket};
+use crate::running::OpenError;
+use crate::{backup, control, rescue, running, socket};
 
 /// How long requests under way may take when the edge stops, in milliseconds.
 const DRAIN_MS_MAX: u64 = 5_000;
@@ -80,6 +82,8 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
 
+    Credential::guard(&data).map_err(OpenError::from)?;
+    backup::remove_leftovers(&data)?;
     let mut edge = running::open(config)?;
     let commands = control::listen(&data.control())?;
     edge.spawn(control::serve(commands, edge.app.clone()));

@@ -89,6 +89,11 @@ impl fmt::Debug for Settings {
 }
 
 const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
+/// A file with the password, whichever of the two forms says the rest.
+const PASSWORD_FILE: &str = "DB_PASSWORD_FILE";
+/// Where systemd says that it put what it passes (`LoadCredential=`, systemd.exec(5)), and the password's name there.
+const PASSED_IN: &str = "CREDENTIALS_DIRECTORY";
+const PASSED_PASSWORD: &str = "waystation-hub-db-password";
 /// Our own settings; the environment and `.env` may hold those of other programs too.
 const KEYS: &[&str] =
     &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PAGES_CA", "HUB_PLAIN_HTTP"];
@@ -104,6 +109,7 @@ const TOML_KEYS: &[&str] = &[
     "db_port",
     "db_user",
     "db_password",
+    "db_password_file",
     "db_name",
 ];
 const CONNECTIONS: usize = 16;
@@ -159,7 +165,11 @@ impl Settings {
             source.contains_key("DATABASE_URL") || DATABASE_PARTS.iter().any(|part| source.contains_key(*part))
         };
         if let Some(url) = self.sources.iter().find(names).and_then(|source| source.get("DATABASE_URL")) {
-            return url.parse().map_err(|_| ConfigError::DatabaseUrl);
+            let mut database: tokio_postgres::Config = url.parse().map_err(|_| ConfigError::DatabaseUrl)?;
+            if database.get_password().is_none() {
+                self.password_file()?.map(|password| database.password(password));
+            }
+            return Ok(database);
         }
         let mut database = tokio_postgres::Config::new();
         let port = self.value("DB_PORT").unwrap_or("5432");
@@ -170,10 +180,25 @@ impl Settings {
             .user(self.value("DB_USER").unwrap_or("postgres"))
             .dbname(self.value("DB_NAME").unwrap_or("waystation"))
             .keepalives_idle(Duration::from_secs(60));
-        if let Some(password) = self.value("DB_PASSWORD") {
-            database.password(password);
+        match self.value("DB_PASSWORD") {
+            Some(password) => _ = database.password(password),
+            None => _ = self.password_file()?.map(|password| database.password(password)),
         }
         Ok(database)
+    }
+
+    /// The first line of the file that holds the password, if there is one: the one that is named, or that systemd passes.
+    fn password_file(&self) -> Result<Option<String>, ConfigError> {
+        let passed = || {
+            let passed = Path::new(self.value(PASSED_IN)?).join(PASSED_PASSWORD);
+            passed.exists().then_some(passed)
+        };
+        let Some(path) = self.value(PASSWORD_FILE).map(PathBuf::from).or_else(passed) else { return Ok(None) };
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::File(path.clone(), error))?;
+        match text.lines().next().filter(|line| !line.is_empty()) {
+            Some(password) => Ok(Some(password.to_owned())),
+            None => Err(ConfigError::Value(PASSWORD_FILE, path.display().to_string(), "a file with a password")),
+        }
     }
 
     /// Everything that serving needs.

@@ -27,7 +27,7 @@ pub enum ConnectError {
     )]
     NoServer(String, #[source] tokio_postgres::Error),
     /// The password is wrong or missing.
-    #[error("PostgreSQL at {0} refuses the password of {1}; set it in DATABASE_URL or DB_PASSWORD")]
+    #[error("PostgreSQL at {0} refuses the password of {1}; set it in DB_PASSWORD_FILE, DATABASE_URL or DB_PASSWORD")]
     Password(String, String, #[source] tokio_postgres::Error),
     /// The role does not exist, or may not log in here.
     #[error("PostgreSQL at {0} does not let {1} in; check the role and pg_hba.conf, or set DB_USER to another role")]

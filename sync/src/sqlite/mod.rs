@@ -49,8 +49,9 @@ pub mod status;
 pub mod tasks;
 pub mod versions;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,6 +132,7 @@ pub fn open(path: &Path) -> Result<Store, StoreError> {
 pub fn open_locked(path: &Path, lock: File) -> Result<Store, StoreError> {
     check_library()?;
     let is_new = recognise(path)? == Origin::New;
+    keep_from_others(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path)?;
     configure(&connection)?;
     if is_new {
@@ -244,6 +246,28 @@ fn uri(path: &Path) -> String {
         }
     }
     uri
+}
+
+/// Makes the file if there is none, and takes from it, and from what SQLite keeps beside it, the rights of those who are neither
+/// its owner nor of its group: it holds what sign-ins are checked against. What SQLite makes beside it later gets its mode. A
+/// file of another user stays as it is.
+fn keep_from_others(path: &Path) -> io::Result<()> {
+    // No connection of this process is open yet, so that closing this handle drops nobody's locks.
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let Ok(mode) = std::fs::metadata(&name).map(|file| file.permissions().mode()) else { continue };
+        if mode & 0o007 != 0 {
+            // The doctor names a file that stays open.
+            let _ = std::fs::set_permissions(&name, Permissions::from_mode(mode & 0o770));
+        }
+    }
+    Ok(())
 }
 
 /// Makes this process the only one that may write the file as an edge, for as long as what is returned lives.
