@@ -27,6 +27,7 @@ use crate::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd,
     PullLine, Verdict, Welcome,
 };
+use crate::wire::one_time_code;
 use crate::wire::stream::{self, Writer};
 
 /// The longest nonce that is echoed, in bytes.
@@ -66,7 +67,7 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
     let id = clock::id();
     let credential = edge_auth::credential(id, clock::random()?);
     let (code_hash, credential_hash) =
-        (edge_auth::hash(&edge_auth::normal_code(&enroll.code)), edge_auth::hash(&credential));
+        (edge_auth::hash(&one_time_code::normal(&enroll.code)), edge_auth::hash(&credential));
     let mut client = hub.pool.get().await?;
     let present = present(&mut client).await?;
     let former = enroll.former.as_ref();
