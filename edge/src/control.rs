@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
+use crate::break_glass::MadeCode;
 use crate::sync_handle::Progress;
 use crate::{App, operator, socket};
 
@@ -63,6 +64,13 @@ pub enum Request {
     },
     /// Take an entry off the list of refused rows.
     DiscardRefused(Uuid),
+    /// Make emergency codes.
+    NewEmergencyCodes {
+        /// How many.
+        count: u8,
+    },
+    /// Make an emergency code good for nothing.
+    RevokeEmergencyCode(Uuid),
 }
 
 /// What to do about a conflict.
@@ -98,6 +106,8 @@ pub enum Answer {
     },
     /// A bearer token.
     Token(String),
+    /// Emergency codes that were made.
+    EmergencyCodes(Vec<MadeCode>),
     /// It was not done, and why.
     Failed(String),
 }

@@ -27,6 +27,13 @@ pub const WRONG_CREDENTIALS: ErrorCode = ErrorCode::new(
     "the e-mail address or the PIN is wrong; which of them is not told",
     "try again, or have the PIN set anew at the centre",
 );
+/// `wrong_code`
+pub const WRONG_CODE: ErrorCode = ErrorCode::new(
+    "wrong_code",
+    401,
+    "the emergency code is wrong, revoked, or was used already; which of them is not told",
+    "use another code, or have the operator of the box make one: `edge break-glass new`",
+);
 /// `forbidden`
 pub const FORBIDDEN: ErrorCode =
     ErrorCode::new("forbidden", 403, "the person's role or sites do not allow it", "ask an admin of the tenant");
@@ -228,6 +235,7 @@ pub const CODES: &[ErrorCode] = &[
     INVALID_HEADER,
     UNAUTHORIZED,
     WRONG_CREDENTIALS,
+    WRONG_CODE,
     FORBIDDEN,
     CROSS_SITE,
     NOT_FOUND,

@@ -118,6 +118,7 @@ impl Error {
             Self::Unwritten(_) => codes::INTERNAL,
             Self::ExchangeFailed(_) => codes::EXCHANGE_FAILED,
             Self::SignIn(SignInError::Wrong) => codes::WRONG_CREDENTIALS,
+            Self::SignIn(SignInError::WrongCode) => codes::WRONG_CODE,
             Self::SignIn(SignInError::Wait { .. }) => codes::LOCKED_OUT,
             Self::SignIn(SignInError::PeerWait { .. }) => codes::TOO_MANY_TRIES,
             Self::SignIn(SignInError::Crowded) => codes::TOO_MANY_REQUESTS,
@@ -167,7 +168,7 @@ impl Error {
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::SignedOut | Self::SignIn(SignInError::Wrong) => {
+            Self::SignedOut | Self::SignIn(SignInError::Wrong | SignInError::WrongCode) => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::SignIn(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => {

@@ -101,6 +101,8 @@ pub fn paths() -> Vec<&'static str> {
 fn routes() -> Vec<(&'static str, MethodRouter<Server>)> {
     vec![
         ("/api/v1/session", post(sessions::sign_in).delete(sessions::sign_out)),
+        ("/api/v1/sessions", get(sessions::list)),
+        ("/api/v1/sessions/{id}", delete(sessions::end)),
         ("/api/v1/me", get(sessions::me)),
         ("/api/v1/tasks", many(&tasks::TASKS)),
         ("/api/v1/tasks/{id}", one(&tasks::TASKS)),
