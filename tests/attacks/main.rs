@@ -4,4 +4,5 @@
 
 mod people;
 mod roles;
+mod scripts;
 mod web;
