@@ -44,6 +44,14 @@ pub struct Config {
     pub names: Vec<String>,
 }
 
+impl Config {
+    /// Whether browsers reach the pages by TLS alone. Then their session is in a cookie that no plain connection, and no other
+    /// name or path, can set or read.
+    pub fn serves_tls(&self) -> bool {
+        false
+    }
+}
+
 /// Settings from one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,10 +6,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
@@ -55,6 +56,7 @@ pub struct Door {
     waits: Arc<Waits>,
     peers: Arc<Peers>,
     checks: Arc<Semaphore>,
+    work: Arc<AtomicU64>,
     queue: Arc<Semaphore>,
 }
 
@@ -139,6 +141,7 @@ impl Default for Door {
             waits: Arc::default(),
             peers: Arc::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
+            work: Arc::default(),
             queue: Arc::new(Semaphore::new(CHECKS_WAITING_MAX)),
         }
     }
@@ -176,6 +179,11 @@ impl Door {
             self.peers.give_back(peer);
         }
         tried
+    }
+
+    /// How much work went into checking secrets, in KiB of memory times passes over them: what a try can be timed by.
+    pub fn work(&self) -> u64 {
+        self.work.load(Ordering::Relaxed)
     }
 
     async fn try_secret(&self, app: &App, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
@@ -229,9 +237,11 @@ impl Door {
 
     async fn check(&self, verifier: String, secret: String) -> bool {
         let Ok(_permit) = self.checks.acquire().await else { return false };
+        let work = Arc::clone(&self.work);
         let check = move || {
-            let verifier = PasswordHash::new(&verifier);
-            verifier.is_ok_and(|verifier| Argon2::default().verify_password(secret.as_bytes(), &verifier).is_ok())
+            let Ok(verifier) = PasswordHash::new(&verifier) else { return false };
+            work.fetch_add(Params::try_from(&verifier).map_or(0, |params| cost(&params)), Ordering::Relaxed);
+            Argon2::default().verify_password(secret.as_bytes(), &verifier).is_ok()
         };
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
@@ -409,6 +419,10 @@ fn told(clock: Clock, steady: &str) -> String {
     let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     let drift_ms = signed(clock.unix_ms()).saturating_sub(signed(clock.steady_ms()));
     if drift_ms.unsigned_abs() < DRIFT_MS_MAX { steady.to_owned() } else { times::shifted(steady, drift_ms) }
+}
+
+fn cost(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
 }
 
 struct Candidate {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use edge::control::{Answer as Answered, Request};
+use edge::sessions::Door;
 use serde_json::{Value, json};
 use tests::desk::{Answer, DEVICE_THERE, Desk, PIN, TASK_HERE};
 use tokio::sync::mpsc;
@@ -53,6 +54,37 @@ async fn people_who_sign_in_at_one_screen_are_not_slowed_by_each_other() {
         assert_eq!(try_pin(&desk, "victor@acme.example", "000000", &[]).await.json()["code"], "locked_out");
     }
     assert_eq!(try_pin(&desk, "maria@acme.example", PIN, &[]).await.status, 201);
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_has_costs_the_work_of_a_wrong_secret() {
+    let desk = Desk::start().await;
+    // A verifier as the centre makes it; those of the desk are cheap.
+    let verifier = sync::pg::credentials::verifier(PIN, &[7; 16]).unwrap();
+    desk.sql(&format!(
+        "begin immediate; update sync_self set applying = 1; update sync_credentials set verifier = '{verifier}';
+         delete from sync_credentials where user_id like '%004'; update sync_self set applying = 0; commit"
+    ))
+    .await;
+    let door = Door::default();
+    let mut work = Vec::new();
+    // Somebody with a wrong PIN and with the right one, nobody, somebody without a PIN here, who was suspended, and who is of
+    // another tenant.
+    for (email, pin) in [
+        ("maria@acme.example", "000000"),
+        ("maria@acme.example", PIN),
+        ("nobody@acme.example", PIN),
+        ("victor@acme.example", PIN),
+        ("gone@acme.example", PIN),
+        ("stranger@other.example", PIN),
+        ("", ""),
+    ] {
+        let before = door.work();
+        let opened = door.sign_in(&desk.app, [127, 0, 0, 1].into(), email, pin).await;
+        assert_eq!(opened.is_ok(), work.len() == 1, "{email}");
+        work.push(door.work() - before);
+    }
+    assert!(work[0] > 0 && work.iter().all(|one| *one == work[0]), "{work:?}");
 }
 
 /// The sessions that somebody sees.

@@ -99,6 +99,13 @@ pub const VERSION_MISMATCH: ErrorCode = ErrorCode::new(
     "the row is not in the version that If-Match names; `current` is the row as it is",
     "look at the current row and decide again",
 );
+/// `unsupported_coding`
+pub const UNSUPPORTED_CODING: ErrorCode = ErrorCode::new(
+    "unsupported_coding",
+    415,
+    "the body is compressed, which is not taken here",
+    "send it without Content-Encoding",
+);
 /// `wrong_host`
 pub const WRONG_HOST: ErrorCode = ErrorCode::new(
     "wrong_host",
@@ -249,6 +256,7 @@ pub const CODES: &[ErrorCode] = &[
     VERSION_MISMATCH,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_CODING,
     WRONG_HOST,
     NOT_AN_OBJECT,
     UNKNOWN_FIELD,
