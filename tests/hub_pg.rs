@@ -18,9 +18,11 @@ mod site;
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
-use site::{ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, id, post, settle, task};
+use site::{
+    ACME, ANN, BOB, Centre, ELSEWHERE, EVE, HEADQUARTERS, OTHER, Site, WAREHOUSE, enrolling, id, post, settle, task,
+};
 use sync::merge::clock::Dot;
-use sync::wire::message::{Audit, Enroll, NDJSON, Pull, Report, Verdict};
+use sync::wire::message::{Audit, NDJSON, Pull, Report, Verdict};
 use sync::wire::recovery::AcceptedRow;
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
@@ -42,8 +44,7 @@ async fn each_wrong_code_gets_its_own_answer_and_a_right_one_works_once() {
     let good = centre.code(ACME, HEADQUARTERS, "left", 60_000).await;
     let expired = centre.code(ACME, HEADQUARTERS, "late", 0).await;
     let enroll = |code: &str| {
-        let body =
-            stream::write_one(&Enroll { code: code.to_owned(), app_version: String::new(), former: None }).unwrap();
+        let body = stream::write_one(&enrolling(code)).unwrap();
         let url = centre.url.clone();
         async move {
             let answer = post(&url, "enroll", None, body).await;

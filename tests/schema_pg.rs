@@ -36,9 +36,9 @@ const TWO_TENANTS: &str = "
   insert into audit_logs (tenant_id, user_id, action, resource_type) values
     ('00000000-0000-4000-8000-00000000001a', '00000000-0000-4000-8000-00000000002a', 'login', 'session');
   insert into sync.replicas (id, name) values (900, 'box');
-  insert into sync.edges (id, name, tenant_id, site_id, replica_id, credential_hash) values
+  insert into sync.edges (id, name, tenant_id, site_id, replica_id) values
     ('00000000-0000-4000-8000-00000000007a', 'box', '00000000-0000-4000-8000-00000000001a',
-     '00000000-0000-4000-8000-00000000003a', 900, 'hash');";
+     '00000000-0000-4000-8000-00000000003a', 900);";
 
 async fn two_tenants() -> Client {
     let database = fresh_database().await;
@@ -388,7 +388,7 @@ async fn the_hubs_role_owns_nothing_is_no_superuser_and_reaches_what_it_needs() 
     client.batch_execute("set role waystation_hub").await.unwrap();
     client
         .batch_execute(&with_ids(
-            "update tasks set title = 'x'; delete from devices; insert into audit_logs (action, resource_type)
+            "select sync.enter('*'); update tasks set title = 'x'; delete from devices; insert into audit_logs (action, resource_type)
              values ('sync', 'edge'); select nextval('sync.seq'), nextval('sync.replica_ids');
              insert into sync.announced values (1, 1, {6a}, null); select * from sync.user_scopes;
              select * from refinery_schema_history; insert into public.later values (1); insert into sync.later values (1);

@@ -212,7 +212,6 @@ impl Script {
             tenant: self.tenant(),
             site: Uuid::nil(),
             replica: ReplicaId(1_000_000),
-            credential_hash: Vec::new(),
             revoked: false,
             fence: Fence::default(),
             fence_before: None,

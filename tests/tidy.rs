@@ -108,6 +108,7 @@ fn imports_point_one_way() {
         ("sync/src/catalog.rs", &["crate::session", "crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
         ("sync/src/session.rs", &["crate::wire", "crate::sqlite", "crate::pg", "crate::hub"]),
         ("sync/src/listener.rs", &["use crate::"]),
+        ("sync/src/core_dump.rs", &["use crate::"]),
         ("sync/src/wire/", &["crate::sqlite", "crate::pg", "crate::hub", "crate::admin"]),
         ("sync/src/sqlite/", &["crate::pg", "crate::hub", "crate::admin", "crate::session"]),
         ("sync/src/pg/", &["crate::sqlite", "crate::hub", "crate::admin", "crate::session"]),
@@ -166,6 +167,31 @@ fn a_transaction_begins_and_commits_in_one_function() {
         }
     }
     nothing_breaks("a transaction that cannot be seen whole", broken);
+}
+
+#[test]
+fn what_holds_a_secret_is_not_printed_by_a_derived_debug() {
+    let names = ["credential", "token", "secret", "password", "passphrase", "pin", "verifier", "key"];
+    let texts = ["String", "Option<String>", "Vec<u8>", "&'a str", "Option<&'a str>"];
+    let mut broken = Vec::new();
+    for source in sources("rs").iter().filter(|source| source.is_below("sync/src/") || source.is_below("edge/src/")) {
+        let mut derived = false;
+        for (number, line) in source.code() {
+            let trimmed = line.trim();
+            match trimmed {
+                _ if trimmed.starts_with("#[derive(") => derived = trimmed.contains("Debug"),
+                "}" if line == trimmed => derived = false,
+                _ => {}
+            }
+            let field = trimmed.trim_start_matches("pub ").trim_end_matches(',').split_once(": ");
+            // The name of a setting and the key of a repeated request are no secrets.
+            let is_open = source.path.ends_with("/config.rs") || source.path.ends_with("/repeat.rs");
+            if derived && !is_open && field.is_some_and(|(name, kind)| names.contains(&name) && texts.contains(&kind)) {
+                broken.push(format!("{}:{number} {trimmed}", source.path));
+            }
+        }
+    }
+    nothing_breaks("a secret that a panic or a log could print", broken);
 }
 
 #[test]

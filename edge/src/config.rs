@@ -23,9 +23,17 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 const DATA_DEFAULT: &str = "./edge-data";
 const PREFIX: &str = "EDGE_";
 const LOG_DEFAULT: &str = "info";
-const KEYS: &[&str] =
-    &["EDGE_LISTEN", "EDGE_DATA", "EDGE_HUB", "EDGE_LOG", "EDGE_DAILY_BYTES", "EDGE_PLAIN_HTTP", "EDGE_NAMES"];
-const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http", "names"];
+const KEYS: &[&str] = &[
+    "EDGE_LISTEN",
+    "EDGE_DATA",
+    "EDGE_HUB",
+    "EDGE_LOG",
+    "EDGE_DAILY_BYTES",
+    "EDGE_PLAIN_HTTP",
+    "EDGE_PAGES",
+    "EDGE_NAMES",
+];
+const TOML_KEYS: &[&str] = &["listen", "data", "hub", "log", "daily_bytes", "plain_http", "pages", "names"];
 
 /// What an edge is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +48,31 @@ pub struct Config {
     pub daily_bytes: Option<u64>,
     /// Whether a hub on another machine may be spoken to without TLS.
     pub plain_http: bool,
+    /// How the pages are served.
+    pub pages: Pages,
     /// By which names browsers may ask for this edge, beside those that it knows by itself.
     pub names: Vec<String>,
 }
 
-impl Config {
-    /// Whether browsers reach the pages by TLS alone. Then their session is in a cookie that no plain connection, and no other
-    /// name or path, can set or read.
-    pub fn serves_tls(&self) -> bool {
-        false
+/// How the pages are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// By TLS, but on loopback without.
+    #[default]
+    Auto,
+    /// By TLS on loopback too.
+    Tls,
+    /// In plain text anywhere.
+    Plain,
+}
+
+impl Pages {
+    fn parse(text: String) -> Result<Self, ConfigError> {
+        match text.trim() {
+            "tls" => Ok(Self::Tls),
+            "plain" => Ok(Self::Plain),
+            _ => Err(ConfigError::Pages { value: text }),
+        }
     }
 }
 
@@ -68,6 +92,8 @@ pub struct Settings {
     pub daily_bytes: Option<u64>,
     /// `EDGE_PLAIN_HTTP`.
     pub plain_http: Option<bool>,
+    /// `EDGE_PAGES`.
+    pub pages: Option<String>,
     /// `EDGE_NAMES`, separated by commas.
     pub names: Option<Vec<String>>,
 }
@@ -119,6 +145,12 @@ pub enum ConfigError {
         /// The value.
         value: String,
     },
+    /// A way in which pages are not served.
+    #[error("EDGE_PAGES is {value:?}: give tls or plain, or leave it out")]
+    Pages {
+        /// The value.
+        value: String,
+    },
     /// A text that is no name of a host.
     #[error(
         "EDGE_NAMES has {value:?}, which is no host's name: give names like edge.acme.lan, without a port, separated by commas"
@@ -129,15 +161,16 @@ pub enum ConfigError {
     },
     /// A hub on another machine without TLS.
     #[error(
-        "the hub's URL {value:?} is not encrypted, and what is exchanged could be read on the way: give one with https://, or allow \
-         this one with EDGE_PLAIN_HTTP=true if the way is safe"
+        "the hub's URL {:?} is not encrypted, and what is exchanged could be read on the way: give one with https://, or allow \
+         this one with EDGE_PLAIN_HTTP=true if the way is safe",
+        shown(value)
     )]
     PlainHttp {
         /// The value.
         value: String,
     },
     /// A value that is no URL of a hub.
-    #[error("EDGE_HUB is {value:?}, which is no URL of a hub: give one like https://hub.example.com")]
+    #[error("EDGE_HUB is {:?}, which is no URL of a hub: give one like https://hub.example.com", shown(value))]
     Hub {
         /// The value.
         value: String,
@@ -200,13 +233,14 @@ fn merge(layers: [Settings; 4]) -> Settings {
         log: above.log.or(below.log),
         daily_bytes: above.daily_bytes.or(below.daily_bytes),
         plain_http: above.plain_http.or(below.plain_http),
+        pages: above.pages.or(below.pages),
         names: above.names.or(below.names),
     });
     merged.unwrap_or_default()
 }
 
 fn check(settings: Settings) -> Result<Config, ConfigError> {
-    let Settings { listen, data, hub, log: _, daily_bytes, plain_http, names } = settings;
+    let Settings { listen, data, hub, log: _, daily_bytes, plain_http, pages, names } = settings;
     let names = names.unwrap_or_default();
     if let Some(value) = names.iter().find(|name| !is_name(name)) {
         return Err(ConfigError::Name { value: value.clone() });
@@ -226,6 +260,7 @@ fn check(settings: Settings) -> Result<Config, ConfigError> {
     Ok(Config {
         daily_bytes,
         plain_http,
+        pages: pages.map_or(Ok(Pages::Auto), Pages::parse)?,
         names,
         listen: listen.parse().map_err(|_| ConfigError::Listen { value: listen })?,
         data: data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT)),
@@ -233,11 +268,21 @@ fn check(settings: Settings) -> Result<Config, ConfigError> {
     })
 }
 
-/// Whether a text is the URL of a hub, as far as that can be seen without asking.
+/// Whether a text is the URL of a hub, as far as that can be seen without asking. One with a user or a password is none: it
+/// would stand in the status, which everybody at the site may read.
 pub fn is_hub_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        let is_bare = url.query().is_none() && url.fragment().is_none();
+        let is_open = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare && is_open
     })
+}
+
+/// A URL for messages, without what may be a secret in it: a user and password, and what follows the path.
+pub fn shown(url: &str) -> String {
+    let (start, more) = url.find(['?', '#']).map_or((url, ""), |end| (&url[..end], "..."));
+    let open = start.rsplit_once('@').map_or_else(|| start.to_owned(), |(_, host)| format!("...@{host}"));
+    open + more
 }
 
 fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
@@ -262,9 +307,10 @@ fn from_pairs(pairs: &[(String, String)]) -> Result<Settings, ConfigError> {
         Some("false") => Some(false),
         Some(other) => return Err(ConfigError::Truth { value: other.to_owned() }),
     };
+    let pages = value("EDGE_PAGES");
     let (listen, hub, log) = (value("EDGE_LISTEN"), value("EDGE_HUB"), value("EDGE_LOG"));
     let names = value("EDGE_NAMES").map(|value| value.split(',').map(|name| name.trim().to_owned()).collect());
-    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http, names })
+    Ok(Settings { listen, data, hub, log, daily_bytes, plain_http, pages, names })
 }
 
 fn from_dotenv(text: &str) -> Result<Settings, ConfigError> {
@@ -373,7 +419,8 @@ mod tests {
             let error = settings.and_then(check).unwrap_err().to_string();
             assert!(error.contains(&format!("{bytes:?}")) && error.contains("65536"), "{error}");
         }
-        for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1"] {
+        for url in ["hub", "ftp://hub", "http://", "hub:7400", "http://hub?x=1", "https://me@hub", "https://me:pw@hub"]
+        {
             assert!(!is_hub_url(url), "{url}");
         }
         assert!(is_hub_url("http://127.0.0.1:7400") && is_hub_url("https://hub.example.com/waystation/"));

@@ -3,6 +3,7 @@
 //! Whoever can open the socket is the operator of the box: its mode keeps everybody else out, and no further question
 //! is asked. The same [`Request`] is performed by a command on its own when no edge runs, so that both ways answer alike.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub const COMMANDS_MAX: usize = 32;
 pub const ANSWERS_MAX: usize = 16;
 
 /// What an operator asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// How does this edge stand?
@@ -73,6 +74,16 @@ pub enum Request {
     RevokeEmergencyCode(Uuid),
 }
 
+/// As it is sent, without a code.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enroll { hub, .. } => f.debug_struct("Enroll").field("hub", hub).finish_non_exhaustive(),
+            other => f.write_str(&serde_json::to_string(other).map_err(|_| fmt::Error)?),
+        }
+    }
+}
+
 /// What to do about a conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,7 +95,7 @@ pub enum Decision {
 }
 
 /// What an edge answers. The last answer of a request is any but `Progress`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// How far a transfer has come.
@@ -110,6 +121,16 @@ pub enum Answer {
     EmergencyCodes(Vec<MadeCode>),
     /// It was not done, and why.
     Failed(String),
+}
+
+/// As it is sent, without a token.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("Token(..)"),
+            other => f.write_str(&serde_json::to_string(other).map_err(|_| fmt::Error)?),
+        }
+    }
 }
 
 /// Why a command got no answer from the edge that runs.

@@ -6,6 +6,7 @@
 //! | `edge.db.damaged-`... | a mirror that was damaged, until somebody removes it | `rescue` |
 //! | `edge.lock` | held by the one process that writes | `sync::sqlite` |
 //! | `credential.json`, 0600 | who this edge is to its hub, and which CA it trusts | enrolment |
+//! | `page-certificate.json`, 0600 | the certificate and key of the box's own pages | `page_tls` |
 //! | `reserve`, 0600 | room on the disk for sending what waits | `storage` |
 //! | `budget.json`, 0600 | the bytes exchanged today, when they are limited | `budget` |
 //! | `control.sock`, 0600 | commands beside a running edge | `edge serve` |
@@ -66,6 +67,11 @@ impl DataDir {
     /// The credential.
     pub fn credential(&self) -> PathBuf {
         self.path.join("credential.json")
+    }
+
+    /// The certificate and key of the box's own pages.
+    pub fn page_certificate(&self) -> PathBuf {
+        self.path.join("page-certificate.json")
     }
 
     /// The room that is kept for sending what waits.

@@ -24,6 +24,7 @@ use crate::control::{self, Answer, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
 use crate::hub_client::{self, HubError};
+use crate::page_tls::{Certificate, PageTls, Standing, Visits, WARN_DAYS};
 use crate::rescue;
 use crate::times;
 use crate::trust::{self, CLOCK_MS_MIN, Transport, Trust};
@@ -34,6 +35,7 @@ pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub const FREE_BYTES_WARN: u64 = 1024 * 1024 * 1024;
 /// A clock so far from the hub's is worth a warning, in milliseconds.
 pub const OFFSET_MS_WARN: u64 = 30_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Rows that wait for longer than this are worth a warning, in milliseconds.
 pub const PENDING_MS_WARN: u64 = 24 * 60 * 60 * 1000;
 
@@ -88,6 +90,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
         let trust = Trust { ca: ca.flatten(), plain_http: config.plain_http, hub_ms };
         findings.push(reach(clock, &hub, &trust).await);
     }
+    findings.push(pages(&PageTls::load(config).standing(), clock.unix_ms()));
     findings.extend(budget(&data, config.daily_bytes, clock.unix_ms()));
     findings.extend(running.as_ref().and_then(link));
     findings
@@ -116,9 +119,13 @@ fn library() -> Finding {
 /// Who may read what. Other programs of the box may be let in to the mirror; to the secrets nobody may.
 fn files(data: &DataDir) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, secret) in
-        [(data.path().to_owned(), false), (data.credential(), true), (data.control(), true), (data.database(), false)]
-    {
+    for (path, secret) in [
+        (data.path().to_owned(), false),
+        (data.credential(), true),
+        (data.page_certificate(), true),
+        (data.control(), true),
+        (data.database(), false),
+    ] {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         let mode = metadata.permissions().mode() & 0o777;
         let found = format!("{} has mode {mode:04o}", path.display());
@@ -344,6 +351,37 @@ async fn reach(clock: Clock, hub: &str, trust: &Trust) -> Finding {
         }
         Err(problem @ HubError::Overloaded { .. }) => warn("hub", problem.to_string(), "wait, or tell HQ"),
         Err(problem) => warn("hub", problem.to_string(), "check the link; work goes on and waits meanwhile"),
+    }
+}
+
+/// Whether those who visit this box are served by TLS, and for how long that is so.
+fn pages(standing: &Standing, now_ms: u64) -> Finding {
+    const CA: &str = "give the hub a CA for pages (`hub ca pages`, then HUB_PAGES_CA); EDGE_PAGES=plain does without";
+    let Standing { visits, certificate } = standing;
+    match (visits, certificate) {
+        (Visits::Loopback, _) => ok("pages", "they are served within this box alone"),
+        (Visits::Plain, _) => {
+            warn("pages", "PINs and rows can be read on the site's network", "take EDGE_PAGES=plain away")
+        }
+        (Visits::Tls, None) => error("pages", "there is no certificate, so nobody beyond this box is served", CA),
+        (Visits::Tls, Some(Certificate { names, refused, ends_ms, .. })) => {
+            let days = ends_ms.saturating_sub(i64::try_from(now_ms).unwrap_or(i64::MAX)).div_euclid(DAY_MS);
+            let found = format!("the certificate is for {} and good for {days} days", names.join(", "));
+            match days {
+                ..0 => error("pages", "the certificate has ended, and browsers turn away", CA),
+                0..WARN_DAYS => warn(
+                    "pages",
+                    found,
+                    "it should have been renewed by itself: see that the hub is reached, and has its CA",
+                ),
+                _ if !refused.is_empty() => warn(
+                    "pages",
+                    format!("{found}, and not for {}", refused.join(", ")),
+                    "visit it by another one; names have to begin with the edge's own, in a domain of the hub's CA for pages",
+                ),
+                _ => ok("pages", found),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ring::digest;
 use rusqlite::{Connection, TransactionBehavior};
 use sync::catalog;
 use sync::merge::limits::PUSH_ROWS_MAX;
@@ -16,11 +17,14 @@ use sync::sqlite::error::StoreError;
 use sync::sqlite::receipts::{self, Receipt};
 use sync::sqlite::{directory, outbox, reidentify, self_state, status, versions};
 use sync::wire::frames::PulledPage;
-use sync::wire::message::{Hello, Pull, Welcome};
+use sync::wire::message::{Hello, Page, Pull, Welcome};
 use sync::wire::recovery::{Accepted, Reidentify};
+use sync::wire::renewal::{self, Challenge, Renew};
 use sync::wire::stream::StreamError;
 
 use crate::App;
+use crate::credential::{Credential, CredentialError};
+use crate::data_dir::DataDir;
 use crate::hub_client::{HubClient, HubError};
 
 /// An edge and its hub.
@@ -47,6 +51,9 @@ pub enum StepError {
     /// A page holds writes under our own id that we never made.
     #[error("the hub holds writes of this edge that were not made here: it was restored, or there is a copy of it")]
     Forked,
+    /// The credential cannot be read or kept.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// A line cannot be put together.
     #[error("what was to be sent cannot be put together")]
     Unsendable(#[from] StreamError),
@@ -60,7 +67,7 @@ impl StepError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Hub(error) => error.failure(),
-            Self::Store(_) | Self::Unsendable(_) | Self::Broken => Failure::Local,
+            Self::Store(_) | Self::Credential(_) | Self::Unsendable(_) | Self::Broken => Failure::Local,
             Self::Stale => Failure::Unreachable,
             Self::Forked => Failure::Fenced,
         }
@@ -71,7 +78,7 @@ impl StepError {
         match self {
             Self::Hub(error) => error.is_the_hubs(),
             Self::Stale | Self::Forked => true,
-            Self::Store(_) | Self::Unsendable(_) | Self::Broken => false,
+            Self::Store(_) | Self::Credential(_) | Self::Unsendable(_) | Self::Broken => false,
         }
     }
 }
@@ -98,7 +105,7 @@ impl Exchange {
     /// # Errors
     /// [`StepError`].
     pub async fn greet(&self) -> Result<Greeting, StepError> {
-        let welcome = self.hub.hello(&self.hello().await?).await?;
+        let welcome = self.welcome().await?;
         let now_ms = self.app.clock.unix_ms();
         let (verdict, hub_ms) = (Verdict::from(welcome.verdict), welcome.unix_ms);
         let terms = match (welcome.reconcile.clone(), welcome.incarnation) {
@@ -119,6 +126,48 @@ impl Exchange {
         };
         self.app.db.write(work).await?;
         Ok(Greeting { verdict, terms, hub_ms })
+    }
+
+    /// The hub's answer to a hello. When it does not know the credential, which may have ended while the edge was away, it gets
+    /// another one by the edge's key first; an edge whose key it does not know either is told so.
+    async fn welcome(&self) -> Result<Welcome, StepError> {
+        let hello = self.hello().await?;
+        let refused = |error| match error {
+            StepError::Hub(HubError::Unknown(why)) => StepError::Hub(HubError::Revoked(why)),
+            error => error,
+        };
+        match self.hub.hello(&hello).await {
+            Err(HubError::Unknown(why)) => {
+                let renewed = self.renew().await.map_err(refused)?;
+                let again = match renewed {
+                    true => self.hub.hello(&hello).await.map_err(StepError::Hub),
+                    false => Err(StepError::Hub(HubError::Unknown(why))),
+                };
+                again.map_err(refused)
+            }
+            welcome => Ok(welcome?),
+        }
+    }
+
+    /// Gets another credential by the edge's key, and keeps it; `false` for an edge without a key. Until it is shown for the first
+    /// time, the former one is good too.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    async fn renew(&self) -> Result<bool, StepError> {
+        let path = DataDir::new(&self.app.config.data).credential();
+        let Some(known) = Credential::load(&path)? else { return Ok(false) };
+        let (Some(key), edge) = (known.key, known.identity.edge) else { return Ok(false) };
+        let Challenge { challenge } = self.hub.challenge(edge).await?;
+        let next = renewal::credential(edge, self.app.clock.random());
+        let hash = renewal::encode(digest::digest(&digest::SHA256, next.as_bytes()).as_ref());
+        let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
+        self.hub.renew(&Renew { edge, challenge, hash, signature }).await?;
+        if Credential::renew(&path, edge, &next)? {
+            self.hub.show(&next)?;
+            tracing::info!("the credential was renewed");
+        }
+        Ok(true)
     }
 
     /// Takes a new id. What waits and the hub has not got goes over to it.
@@ -184,7 +233,7 @@ impl Exchange {
     /// [`StepError`].
     pub async fn apply(&self, page: PulledPage) -> Result<Applied, StepError> {
         let now_ms = self.app.clock.unix_ms();
-        let replicas = page.head.replicas;
+        let Page { replicas, renew, .. } = page.head;
         let work = move |connection: &mut Connection| -> Result<(Applied, u64), StoreError> {
             let applied = apply::page(connection, &page, now_ms)?;
             Ok((applied, self_state::load(connection)?.directory_size))
@@ -195,6 +244,9 @@ impl Exchange {
         }
         if replicas > known {
             self.learn_names().await;
+        }
+        if renew && let Err(error) = self.renew().await {
+            tracing::warn!(%error, "the credential could not be renewed; the next page asks again");
         }
         Ok(applied)
     }

@@ -25,6 +25,11 @@ impl Hosts {
         Self::new(&rustix::system::uname().nodename().to_string_lossy(), names)
     }
 
+    /// Each of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether a request may be for `authority`, which is a name or an address with a port or without one.
     pub fn allow(&self, authority: &str) -> bool {
         if let Some((address, port)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -5,7 +5,7 @@
 //! and no proxy of the environment is used. Every wait and every body has an end. Who may be a hub, `trust` says; without
 //! TLS only one on this box is spoken to, unless it was allowed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -18,14 +18,19 @@ use sync::wire::frames::{self, DigestAnswer, FrameError, PulledPage, PushAnswer}
 use sync::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Pull, Welcome,
 };
+use sync::wire::pages::{AskCertificate, PageCertificate};
 use sync::wire::problem::Problem;
 use sync::wire::recovery::{Accepted, Digest, Offered, Reidentified, Reidentify, Verification};
+use sync::wire::renewal::{AskChallenge, Challenge, Renew, Renewed};
 use sync::wire::stream::{self, StreamError};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::budget::{Budget, UsedUp};
 use crate::clock::Clock;
+use crate::credential::Credential;
 use crate::handshake::Trouble;
+use crate::key_pair::KeyPair;
 use crate::trust::{CertificateTime, Transport, Trust, TrustError};
 
 /// How long a connection may take to come about, in milliseconds.
@@ -85,7 +90,10 @@ pub enum HubError {
         /// When to come back, in milliseconds, if it said so.
         after_ms: Option<u64>,
     },
-    /// The hub refuses the credential or the code.
+    /// The hub does not know the credential or the code.
+    #[error("{0}")]
+    Unknown(String),
+    /// The hub refuses the edge.
     #[error("{0}")]
     Revoked(String),
     /// The hub holds another fence token for this edge.
@@ -126,14 +134,18 @@ impl HubError {
             | Self::OnTheWay { .. }
             | Self::Refused { .. } => Failure::Unreachable,
             Self::Revoked(_) => Failure::Revoked,
-            Self::Fence(_) => Failure::Fenced,
+            // The next hello gets another credential.
+            Self::Unknown(_) | Self::Fence(_) => Failure::Fenced,
             Self::Overloaded { after_ms, .. } => Failure::Overloaded(*after_ms),
         }
     }
 
     /// Whether it was the hub that said so.
     pub fn is_the_hubs(&self) -> bool {
-        matches!(self, Self::Revoked(_) | Self::Fence(_) | Self::Overloaded { .. } | Self::Refused { .. })
+        matches!(
+            self,
+            Self::Unknown(_) | Self::Revoked(_) | Self::Fence(_) | Self::Overloaded { .. } | Self::Refused { .. }
+        )
     }
 }
 
@@ -145,12 +157,12 @@ pub struct HubClient {
     transport: Option<Transport>,
     is_pinned: bool,
     time: CertificateTime,
-    authorization: Option<HeaderValue>,
+    authorization: Arc<RwLock<Option<HeaderValue>>>,
     clock: Clock,
     budget: Option<Arc<Budget>>,
 }
 
-/// Trades a one-time code for an identity; `former` is who asks, if it has work already.
+/// Trades a one-time code for an identity with a key pair; `former` is who asks, if it has work already.
 ///
 /// # Errors
 /// [`HubError`].
@@ -158,25 +170,31 @@ pub async fn enroll(
     clock: Clock,
     hub: &str,
     trust: &Trust,
-    code: &str,
+    (code, key): (&str, &KeyPair),
     former: Option<FormerEdge>,
 ) -> Result<Enrolled, HubError> {
     let client = HubClient::new(clock, hub, trust, None)?;
-    let enroll = Enroll { code: code.to_owned(), app_version: env!("CARGO_PKG_VERSION").to_owned(), former };
+    let app_version = env!("CARGO_PKG_VERSION").to_owned();
+    let enroll = Enroll { code: code.to_owned(), app_version, key: key.public(), former };
     client.ask_one("enroll", &enroll).await
 }
 
-/// Asks whether a hub refuses a credential. Nothing is changed there.
+/// Asks whether a hub refuses an edge: its credential, and its key. Nothing is changed there.
 ///
 /// # Errors
 /// [`HubError`], when that is not to be had from it now.
-pub async fn refuses(clock: Clock, hub: &str, trust: &Trust, credential: &str) -> Result<bool, HubError> {
-    let client = HubClient::new(clock, hub, trust, Some(credential))?;
+pub async fn refuses(clock: Clock, hub: &str, trust: &Trust, known: &Credential) -> Result<bool, HubError> {
+    let Credential { identity, key, .. } = known;
+    let client = HubClient::new(clock, hub, trust, Some(&identity.credential))?;
     let nothing = stream::write_one(&()).map_err(|error| client.unsendable(&error))?;
     // Who asks is looked at before what is asked, which is nothing that a hub takes.
-    match client.ask("hello", nothing, SILENCE_MS_MAX).await {
-        Err(HubError::Revoked(_)) => Ok(true),
-        Err(HubError::Refused { .. }) | Ok(_) => Ok(false),
+    let mut answer = client.ask("hello", nothing, SILENCE_MS_MAX).await.map(drop);
+    if matches!(answer, Err(HubError::Unknown(_))) && key.is_some() {
+        answer = client.challenge(identity.edge).await.map(drop);
+    }
+    match answer {
+        Err(HubError::Unknown(_) | HubError::Revoked(_)) => Ok(true),
+        Err(HubError::Refused { .. }) | Ok(()) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -214,20 +232,52 @@ impl HubClient {
         let builder = builder.pool_idle_timeout(Duration::from_millis(IDLE_MS_MAX));
         let http = builder.connect_timeout(Duration::from_millis(CONNECT_MS_MAX)).build();
         let http = http.map_err(|error| unusable(causes(&error)))?;
-        let bearer = |credential: &str| -> Result<HeaderValue, HubError> {
-            let mut value = HeaderValue::from_str(&format!("Bearer {credential}"))
-                .map_err(|_| unusable("the credential is damaged: enrol this edge again".to_owned()))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        let authorization = credential.map(bearer).transpose()?;
-        Ok(Self { http, hub, transport, is_pinned: trust.ca.is_some(), time, authorization, clock, budget: None })
+        let is_pinned = trust.ca.is_some();
+        let client = Self { http, hub, transport, is_pinned, time, authorization: Arc::default(), clock, budget: None };
+        credential.map(|credential| client.show(credential)).transpose()?;
+        Ok(client)
+    }
+
+    /// Shows a credential from now on, also to those who have a clone of this client.
+    ///
+    /// # Errors
+    /// [`HubError::Unreachable`] when it is no header's value.
+    pub fn show(&self, credential: &str) -> Result<(), HubError> {
+        let damaged = |_| self.unreachable("the credential is damaged: enrol this edge again".to_owned());
+        let mut value = HeaderValue::from_str(&format!("Bearer {credential}")).map_err(damaged)?;
+        value.set_sensitive(true);
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        Ok(())
     }
 
     /// The same client, which exchanges no more than a budget allows.
     #[must_use]
     pub fn within(self, budget: Arc<Budget>) -> Self {
         Self { budget: Some(budget), ..self }
+    }
+
+    /// Asks for a text to sign as an edge.
+    ///
+    /// # Errors
+    /// [`HubError`]; [`HubError::Unknown`] when the hub has no key of that edge.
+    pub async fn challenge(&self, edge: Uuid) -> Result<Challenge, HubError> {
+        self.ask_one("challenge", &AskChallenge { edge }).await
+    }
+
+    /// Says what the next credential will be recognised by.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn renew(&self, renew: &Renew) -> Result<Renewed, HubError> {
+        self.ask_one("renew", renew).await
+    }
+
+    /// Asks for a certificate for this edge's own pages.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn certificate(&self, asked: &AskCertificate) -> Result<PageCertificate, HubError> {
+        self.ask_one("certificate", asked).await
     }
 
     /// Begins a session.
@@ -332,8 +382,9 @@ impl HubClient {
         let limit_ms = head_ms.saturating_add(bytes.saturating_mul(1000) / BYTES_PER_SECOND_MIN);
         let mut request = self.http.post(format!("{}/sync/v1/{route}", self.hub)).body(body);
         request = request.header(CONTENT_TYPE, NDJSON).header(PROTOCOL_HEADER, PROTOCOL).header(NONCE_HEADER, &nonce);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        let authorization = self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let sent = timeout(Duration::from_millis(limit_ms), request.send()).await;
         let silent = |_| self.unreachable(format!("no answer within {} s", limit_ms / 1000));
@@ -404,7 +455,8 @@ fn refusal(status: StatusCode, retry_after_ms: Option<u64>, body: &[u8]) -> HubE
     let detail = problem.as_ref().map_or_else(|| format!("it answered {status}"), |problem| problem.detail.clone());
     let code = problem.map_or_else(|| status.as_u16().to_string(), |problem| problem.code);
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HubError::Revoked(detail),
+        StatusCode::UNAUTHORIZED => HubError::Unknown(detail),
+        StatusCode::FORBIDDEN => HubError::Revoked(detail),
         StatusCode::CONFLICT if code == "fence" => HubError::Fence(detail),
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             HubError::Overloaded { after_ms: retry_after_ms.unwrap_or(OVERLOADED_MS), reason: detail }

@@ -32,8 +32,10 @@ pub mod handshake;
 pub mod history;
 pub mod hosts;
 pub mod hub_client;
+pub mod key_pair;
 pub mod lockouts;
 pub mod operator;
+pub mod page_tls;
 pub mod peers;
 pub mod people;
 pub mod quarantine;
@@ -67,6 +69,8 @@ pub struct App {
     pub budget: Arc<budget::Budget>,
     /// The disk.
     pub storage: Arc<storage::Storage>,
+    /// How the pages are served to those who visit this box.
+    pub pages: Arc<page_tls::PageTls>,
     /// The sync loop: asks it, and watches how the link to the hub stands (`sync.link()`, `sync.watch()`).
     pub sync: sync_handle::SyncHandle,
 }

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::control::{Answer, Decision, Request};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
+use crate::key_pair::KeyPair;
 use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
 use crate::trust::{Transport, Trust};
@@ -72,10 +73,12 @@ async fn trade_as(
         fence: state.fence.clone(),
         incarnation: state.incarnation,
     });
-    let identity = hub_client::enroll(clock, hub, &trust, code, was).await.map_err(|error| error.to_string())?;
+    let key = KeyPair::generate(clock);
+    let identity =
+        hub_client::enroll(clock, hub, &trust, (code, &key), was).await.map_err(|error| error.to_string())?;
     // A hub that shows no certificate has nothing to pin.
     let ca = trust.ca.filter(|_| Transport::to(hub) == Some(Transport::Tls));
-    Ok(Credential { hub: hub.to_owned(), ca, follows: former.and_then(|state| state.edge), identity })
+    Ok(Credential { hub: hub.to_owned(), ca, key: Some(key), follows: former.and_then(|state| state.edge), identity })
 }
 
 /// Takes an identity: keeps the credential, then tells the database and the sync loop.
@@ -84,7 +87,7 @@ pub async fn adopt(app: &App, credential: Credential) -> Answer {
     if let Err(error) = credential.store(&path) {
         return failed(error);
     }
-    let Credential { hub, ca: _, follows, identity } = credential;
+    let Credential { hub, ca: _, key: _, follows, identity } = credential;
     let (name, tenant, site) = (identity.name.clone(), identity.tenant, identity.site);
     let work = move |connection: &mut Connection| -> Result<(), StoreError> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -126,9 +129,7 @@ async fn enroll_again(app: &App, hub: &str, trust: Trust, code: &str, state: &Se
     let trust = Trust { ca: trust.ca.or_else(|| known.as_ref()?.ca.clone()), ..trust };
     let refused = match &known {
         None => true,
-        Some(Credential { identity, .. }) => hub_client::refuses(app.clock, hub, &trust, &identity.credential)
-            .await
-            .map_err(|error| error.to_string())?,
+        Some(known) => hub_client::refuses(app.clock, hub, &trust, known).await.map_err(|error| error.to_string())?,
     };
     if !refused {
         let name = state.edge_name.as_deref().unwrap_or_default();

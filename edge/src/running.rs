@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::db::{Db, Writer};
+use crate::page_tls::PageTls;
 use crate::rescue::{self, RescueError};
 use crate::storage::Storage;
 use crate::sync_handle::{self, SyncPort};
@@ -73,7 +74,8 @@ pub fn open(config: Config) -> Result<Running, OpenError> {
     let (db, writer) = Db::start(|| Ok(connection), open_reader)?;
     let (sync, port) = sync_handle::channel();
     let budget = Arc::new(Budget::load(&data, config.daily_bytes));
-    let app = App { budget, db, clock, config: Arc::new(config), storage: Arc::new(Storage::new(data)), sync };
+    let pages = Arc::new(PageTls::load(&config));
+    let app = App { budget, db, clock, config: Arc::new(config), pages, storage: Arc::new(Storage::new(data)), sync };
     Ok(Running { app, port: Some(port), tasks: JoinSet::new(), writer, _lock: lock })
 }
 
@@ -138,6 +140,7 @@ mod tests {
             hub: None,
             daily_bytes: None,
             plain_http: false,
+            pages: crate::config::Pages::Auto,
             names: Vec::new(),
         })
         .unwrap();
@@ -151,8 +154,13 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("edge-running-{}", Clock::new().uuid_v4()));
         let data = DataDir::new(&directory);
         data.create().unwrap();
-        let first =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(1, 7, "fence") };
+        let first = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: None,
+            identity: identity(1, 7, "fence"),
+        };
         first.store(&data.credential()).unwrap();
         for _ in 0..2 {
             let state = opened(&directory).await;
@@ -164,10 +172,20 @@ mod tests {
         }
         // A second one, and the credential of an edge that this mirror never was.
         let again = Enrolled { former: vec![7], ..identity(9, 12, "again") };
-        let again =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: first.identity.edge.into(), identity: again };
-        let foreign =
-            Credential { hub: "http://hub".to_owned(), ca: None, follows: None, identity: identity(5, 30, "foreign") };
+        let again = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: first.identity.edge.into(),
+            identity: again,
+        };
+        let foreign = Credential {
+            hub: "http://hub".to_owned(),
+            ca: None,
+            key: None,
+            follows: None,
+            identity: identity(5, 30, "foreign"),
+        };
         for credential in [&again, &again, &foreign] {
             credential.store(&data.credential()).unwrap();
             let state = opened(&directory).await;

@@ -6,6 +6,7 @@ use sync::sqlite::{self_state, status};
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::page_tls::{Standing, Visits};
 use crate::sync_handle::{Link, LinkState};
 use crate::times;
 use crate::trust::Transport;
@@ -39,6 +40,13 @@ pub struct Status {
     /// is not: that was allowed), or `none` when there is no hub.
     #[schema(pattern = "^(tls|loopback|plain_http|none)$", example = "tls")]
     pub transport: &'static str,
+    /// How this edge's pages are kept from others on the site's network: `tls`, `loopback` (they are served within the box
+    /// alone), `plain_http` (they are not: that was allowed), or `no_certificate` (nobody else is served yet).
+    #[schema(pattern = "^(tls|loopback|plain_http|no_certificate)$", example = "tls")]
+    pub pages: &'static str,
+    /// When the certificate of the pages ends, in stored form.
+    #[schema(format = DateTime)]
+    pub pages_certificate_ends_at: Option<String>,
 }
 
 /// How this edge stands now.
@@ -55,6 +63,9 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
     let hub = app.config.hub.as_deref().or(edge.hub_url.as_deref());
     let transport = hub.and_then(Transport::to).map_or("none", Transport::name);
     let Link { state, caught_up, last_exchange_ms, last_error, .. } = link;
+    let Standing { visits, certificate } = app.pages.standing();
+    let ends_ms =
+        certificate.filter(|_| visits == Visits::Tls).map(|one| u64::try_from(one.ends_ms).unwrap_or_default());
     // The link knows of nothing before this process began; the database does.
     Ok(Status {
         state: if edge.is_enrolled() { name(state) } else { name(LinkState::Unenrolled) },
@@ -67,6 +78,13 @@ pub async fn load(app: &App) -> Result<Status, StoreError> {
         quarantined: counts.quarantined,
         storage: app.storage.condition().name(),
         transport,
+        pages: match visits {
+            Visits::Tls if ends_ms.is_none() => "no_certificate",
+            Visits::Tls => "tls",
+            Visits::Loopback => "loopback",
+            Visits::Plain => "plain_http",
+        },
+        pages_certificate_ends_at: ends_ms.map(times::timestamp),
     })
 }
 

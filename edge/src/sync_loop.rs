@@ -60,15 +60,21 @@ async fn hub_of(app: &App, port: &mut SyncPort) -> Option<HubClient> {
 }
 
 /// Why there is no client, in words for a person.
-enum NoClient {
+pub(crate) enum NoClient {
     /// There is no credential, or it cannot be read.
     Unenrolled(String),
     /// There is one, and its hub is not to be spoken to.
     Unusable(String),
 }
 
+impl From<NoClient> for String {
+    fn from((NoClient::Unenrolled(why) | NoClient::Unusable(why)): NoClient) -> Self {
+        why
+    }
+}
+
 /// A client with this edge's credential.
-async fn client_of(app: &App) -> Result<HubClient, NoClient> {
+pub(crate) async fn client_of(app: &App) -> Result<HubClient, NoClient> {
     let unenrolled = |error: CredentialError| NoClient::Unenrolled(error.to_string());
     let credential = Credential::load(&DataDir::new(&app.config.data).credential()).map_err(unenrolled)?;
     let nobody = || NoClient::Unenrolled("this edge is not enrolled: run edge enroll".to_owned());
@@ -297,7 +303,7 @@ impl SyncLoop {
     async fn begin_anew(&mut self) {
         match client_of(&self.app).await {
             Ok(hub) => self.exchange = Exchange::new(self.app.clone(), hub),
-            Err(NoClient::Unenrolled(why) | NoClient::Unusable(why)) => return self.fail(why),
+            Err(none) => return self.fail(none.into()),
         }
         self.steps = JoinSet::new();
         (self.pulling, self.page, self.terms, self.comparison) = (None, None, None, None);

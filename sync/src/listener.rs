@@ -8,7 +8,8 @@
 //! 503 at once and closed. Those that are served go on.
 //!
 //! With TLS, a handshake is part of its own connection: it takes a place, has as long as a head may take, and holds up
-//! nobody who comes after it. Nothing is said in plain text there, so who comes when all places are taken is only closed.
+//! nobody who comes after it. Nothing is said in plain text there, so who comes when all places are taken is only closed; with
+//! one exception, for people whose browser tried plain HTTP first ([`Tls::hint`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+pub use tokio_rustls::TlsAcceptor;
 
 /// What somebody is told who comes when as many are served as may be.
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
@@ -38,6 +39,20 @@ const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nc
 pub const HEAD_LINES_MAX: usize = 100;
 /// Bytes of a request's head. More are answered 431, or 414 when they are the target's.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How a listener speaks TLS.
+#[derive(Clone)]
+pub struct Tls {
+    /// What accepts it.
+    pub acceptor: TlsAcceptor,
+    /// Whether somebody who speaks plain HTTP is told, in plain text, to speak TLS. Nothing of what they asked is looked at.
+    pub hint: bool,
+}
+
+/// What somebody is told who speaks plain HTTP where TLS is spoken.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+    content-length: 66\r\n\r\nthis box speaks TLS: put https:// in front of its name or address\n";
+/// The first byte of a TLS handshake (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
 
 /// What a listener lets others hold open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +80,7 @@ pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     limits: Limits,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     shutdown: impl Future<Output = ()>,
 ) {
     let head = Duration::from_millis(limits.head_ms_max);
@@ -90,14 +105,19 @@ pub async fn serve(
             continue;
         };
         let (http, router, watcher) = (http.clone(), router.clone(), connections.watcher());
-        let Some(acceptor) = &tls else {
+        let Some(Tls { acceptor, hint }) = tls.clone() else {
             tokio::spawn(async move {
                 answer(stream, peer, &http, router, watcher).await;
                 drop(place);
             });
             continue;
         };
-        let handshake = timeout(head, acceptor.accept(stream));
+        let handshake = timeout(head, async move {
+            match hint && speaks_otherwise(&stream).await {
+                true => None,
+                false => acceptor.accept(stream).await.ok(),
+            }
+        });
         let mut ended = ended.clone();
         tokio::spawn(async move {
             let stream = tokio::select! {
@@ -105,7 +125,7 @@ pub async fn serve(
                 _ = ended.changed() => return,
             };
             // Who does not finish, or does not trust our certificate, has been told by an alert if that was possible.
-            if let Ok(Ok(stream)) = stream {
+            if let Ok(Some(stream)) = stream {
                 answer(stream, peer, &http, router, watcher).await;
             }
             drop(place);
@@ -127,6 +147,18 @@ where
     });
     // What ends a connection early is the peer's doing, and nobody is left to be told.
     drop(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await);
+}
+
+/// Whether somebody begins with anything but a handshake. They are told to speak TLS, if they take it at once.
+async fn speaks_otherwise(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let begins = matches!(stream.peek(&mut first).await, Ok(1)) && first[0] != HANDSHAKE;
+    if begins {
+        // What is left unread would have the answer thrown away with the connection.
+        let _ = stream.try_read(&mut [0; 8192]);
+        let _ = stream.try_write(PLAIN);
+    }
+    begins
 }
 
 /// Says why, if the peer takes it at once, and closes.
@@ -252,7 +284,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let router = Router::new().route("/", get(|| async { "well" }));
-        let tls = Some(TlsAcceptor::from(Arc::new(server)));
+        let tls = Some(Tls { acceptor: TlsAcceptor::from(Arc::new(server)), hint: true });
         let server = tokio::spawn(serve(listener, router, limits, tls, async { drop(stopped.await) }));
         (address, TlsConnector::from(Arc::new(client)), stop, server)
     }
@@ -275,6 +307,18 @@ mod tests {
         let asked = timeout(Duration::from_secs(20), ask_by_tls(address, &connector)).await;
         let text = asked.expect("it is answered beside them");
         assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("well"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn whoever_speaks_plain_http_to_tls_is_told_so_and_gets_nothing() {
+        let (address, connector, _stop, _server) = start_tls(LIMITS).await;
+        let mut plain = TcpStream::connect(address).await.unwrap();
+        plain.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let told = rest(&mut plain).await;
+        assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("https://") && !told.contains("well"), "{told}");
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{told}");
+        assert!(ask_by_tls(address, &connector).await.ends_with("well"));
     }
 
     #[tokio::test]

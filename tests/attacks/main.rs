@@ -2,7 +2,12 @@
 //! they try, by whoever has a box or a backup in their hands. Each test is named for what is tried and what becomes of it;
 //! `docs/security.md` says what each wall is worth.
 
+mod core_files;
+mod edges;
+mod page_tls;
 mod people;
 mod roles;
 mod scripts;
+mod secrets;
+mod walls;
 mod web;

@@ -211,6 +211,10 @@ const ASKS: &[Ask] = &[
         .but(administer(303), ABSENT),
     ask("GET", "/sync", READ),
     ask("POST", "/sync", [401, 303, 303, 303, 303]).with(Form("")),
+    // On loopback there is no certificate to trust.
+    ask("GET", "/trust", [404; 5]),
+    ask("GET", "/trust/ca.crt", [404; 5]),
+    ask("GET", "/trust/code.svg", [404; 5]),
     ask("GET", "/assets/style.css", OPEN),
     ask("GET", "/assets/icon.svg", OPEN),
 ];

@@ -4,7 +4,8 @@ use super::centre::{Case, Centre, check};
 
 #[tokio::test]
 async fn apply_is_skipped_for_announced_rows_and_for_nothing_else() {
-    let announce = "begin; set local sync.applying = 'on'; set local role waystation_hub;
+    let announce =
+        "begin; set local sync.applying = 'on'; set local role waystation_hub; set local waystation.tenant = '*';
       insert into sync.announced (txid, table_id, row_id, final) select pg_current_xact_id()::text::bigint, ";
     let end = "; delete from sync.announced; commit";
     let k2 = "to_jsonb(tasks) || '{\"title\": \"x\"}' from tasks where id = {k2}; ";

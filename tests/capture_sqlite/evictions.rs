@@ -25,7 +25,7 @@ fn pull(mirror: &Mirror, rows: Vec<PullRow>, takes_away: bool) {
     let evicted = takes_away.then(|| Evict { table: "tasks".to_owned(), id: task() });
     let lines = rows.len() as u64 + u64::from(takes_away);
     let page = PulledPage {
-        head: Page { unix_ms: NOW_MS, rows_total: None, replicas: 0 },
+        head: Page { unix_ms: NOW_MS, rows_total: None, replicas: 0, renew: false },
         rows,
         evicted: evicted.into_iter().collect(),
         conflicts: Vec::new(),

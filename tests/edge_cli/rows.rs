@@ -146,7 +146,7 @@ fn at_hq_since_is_when_the_hub_answered_by_its_own_clock() {
             dots: DotsText(version.dots),
             values: fields(table, &values),
         };
-        let head = Page { unix_ms, rows_total: None, replicas: 2 };
+        let head = Page { unix_ms, rows_total: None, replicas: 2, renew: false };
         let end = PullEnd { lines: 1, cursor: String::new(), complete: true };
         let page = PulledPage { head, rows: vec![row], evicted: Vec::new(), conflicts: Vec::new(), end };
         assert_eq!(apply::page(&mut connection, &page, 3_000).unwrap().refused, 0);

@@ -141,9 +141,15 @@ impl Deployment {
 
     /// Starts the first hub again, which reaches the database by another way from now on.
     pub async fn reach_database_by(&mut self, url: String) {
+        self.reach_database_by_with(url, Vec::new()).await;
+    }
+
+    /// The same with more variables of its environment.
+    pub async fn reach_database_by_with(&mut self, url: String, more: Vec<(String, String)>) {
         let hub = &mut self.hubs[0];
         hub.kill();
         hub.environment = vec![("DATABASE_URL".to_owned(), url)];
+        hub.environment.extend(more);
         hub.start();
         assert!(hub.is_ready().await, "the hub does not start again\n{}", hub.log());
     }
@@ -439,7 +445,7 @@ impl Edge {
     }
 
     /// Waits until the box itself says that it is in sync. Signs nobody in.
-    async fn is_in_sync(&self) {
+    pub async fn is_in_sync(&self) {
         eventually("the edge is in sync", async || {
             let status = self.command(&["status", "--json"]).await.succeeded();
             let read: Value = serde_json::from_str(&status).map_err(|error| error.to_string())?;

@@ -8,9 +8,10 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use edge::App;
 use edge::budget::Budget;
 use edge::clock::Clock;
-use edge::config::Config;
+use edge::config::{Config, Pages};
 use edge::data_dir::DataDir;
 use edge::db::Db;
+use edge::page_tls::PageTls;
 use edge::storage::Storage;
 use edge::sync_handle::{self, SyncPort, SyncRequest};
 use reqwest::{Client, Method};
@@ -153,10 +154,12 @@ impl Desk {
         let (sync, port) = sync_handle::channel();
         tokio::spawn(know_no_hub(port));
         let (data, names) = (directory.path().to_owned(), vec![NAME.to_owned()]);
-        let config = Config { listen, data, hub: None, daily_bytes: None, plain_http: false, names };
+        let config =
+            Config { listen, data, hub: None, daily_bytes: None, plain_http: false, pages: Pages::Auto, names };
         let storage = Arc::new(Storage::new(DataDir::new(directory.path())));
         let budget = Arc::new(Budget::load(&DataDir::new(directory.path()), None));
-        let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), storage, sync };
+        let pages = Arc::new(PageTls::load(&config));
+        let app = App { budget, db, clock: Clock::new(), config: Arc::new(config), pages, storage, sync };
         let router = edge::api::router(app.clone(), tokio::sync::watch::channel(false).1);
         let limits = Limits { head_ms_max: HEAD_MS_MAX, connections_max: CONNECTIONS_MAX };
         let server = tokio::spawn(listener::serve(listener, router, limits, None, std::future::pending()));

@@ -9,13 +9,13 @@ use sync::sqlite::quarantine::{self, Discard};
 use sync::sqlite::receipts::Receipt;
 use sync::sqlite::{apply, changes, collect, dump, outbox, receipts, self_state, status};
 use sync::wire::frames::{PulledPage, read_answer, read_page};
-use sync::wire::message::{Enroll, Enrolled, Pull};
+use sync::wire::message::{Enrolled, Pull};
 use sync::wire::stream;
 use tests::mirror::open_when_free;
 use tests::scratch::Scratch;
 use uuid::Uuid;
 
-use super::site::{Answer, Centre, post};
+use super::site::{Answer, Centre, enrolling, post};
 
 /// A file and its identity.
 pub(crate) struct File {
@@ -29,7 +29,7 @@ pub(crate) struct File {
 impl File {
     pub(crate) async fn enroll(centre: &Centre, tenant: Uuid, site: Uuid, name: &str) -> Self {
         let code = centre.code(tenant, site, name, 60_000).await;
-        let body = stream::write_one(&Enroll { code, app_version: "test".to_owned(), former: None }).unwrap();
+        let body = stream::write_one(&enrolling(&code)).unwrap();
         let answer = post(&centre.url, "enroll", None, body).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let me: Enrolled = stream::read_one(&answer.body).unwrap();

@@ -17,6 +17,7 @@ use sync::merge::version::Row;
 use sync::pg::{edges, quarantine, schema};
 use sync::wire::message::*;
 use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
+use sync::wire::renewal;
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
 use sync::wire::{conflict, convert, one_time_code};
@@ -94,12 +95,15 @@ impl Centre {
     /// One more hub process's worth of hub on the same database; its URL.
     pub(crate) async fn hub(&mut self) -> String {
         let database = self.database_url.parse().unwrap();
-        let config = Config { listen: String::new(), database, connections: 8, tls: None, plain_http: false };
+        let config =
+            Config { listen: String::new(), database, connections: 8, tls: None, pages_ca: None, plain_http: false };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         self.stops.push(stop);
-        tokio::spawn(async move { hub::serve(&config, listener, None, async { drop(stopped.await) }).await.unwrap() });
+        tokio::spawn(async move {
+            hub::serve(&config, listener, (None, None), async { drop(stopped.await) }).await.unwrap();
+        });
         url
     }
 
@@ -163,6 +167,12 @@ impl Centre {
     }
 }
 
+/// What an edge says that has no work yet and will not prove who it is.
+pub(crate) fn enrolling(code: &str) -> Enroll {
+    let key = renewal::encode(&[0; 32]);
+    Enroll { code: code.to_owned(), app_version: "test".to_owned(), key, former: None }
+}
+
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
@@ -223,8 +233,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn enroll(url: &str, code: &str) -> Self {
-        let enroll = Enroll { code: code.to_owned(), app_version: "test".to_owned(), former: None };
-        let answer = post(url, "enroll", None, stream::write_one(&enroll).unwrap()).await;
+        let answer = post(url, "enroll", None, stream::write_one(&enrolling(code)).unwrap()).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let me: Enrolled = stream::read_one(&answer.body).unwrap();
         Self {

@@ -267,4 +267,25 @@ pub(crate) const BUGS: &[Bug] = &[
         bad: "connection.pragma_update(None, \"synchronous\", \"normal\")?;",
         ring: POWER,
     },
+    Bug {
+        name: "a renewal is taken without the edge's signature",
+        file: "sync/src/hub/edge_auth.rs",
+        good: "    sealed().is_some() && signature.is_some_and(signed)\n",
+        bad: "    sealed().is_some() || signature.is_some_and(signed)\n",
+        ring: ("attacks", "edges::nobody_gets_a_credential_without"),
+    },
+    Bug {
+        name: "a credential that was replaced stays good",
+        file: "sync/src/pg/edge_credentials.rs",
+        good: "    if row.get(1) {\n",
+        bad: "    if row.get::<_, bool>(1) && edge.is_nil() {\n",
+        ring: ("attacks", "edges::an_old_credential"),
+    },
+    Bug {
+        name: "a connection is for everybody's rows",
+        file: "sync/src/pg/reach.rs",
+        good: "        Reach::Tenant(tenant) => tenant.hyphenated().to_string(),\n",
+        bad: "        Reach::Tenant(_) => \"*\".to_owned(),\n",
+        ring: ("attacks", "walls::with_the_check_of_the_tenant_taken_out"),
+    },
 ];

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Server;
 use super::error::Error;
 use crate::config::Config;
+use crate::page_tls::Visits;
 use crate::refusal::Refusal;
 use crate::sessions::{self, AGE_MS_MAX, Visitor};
 
@@ -78,7 +79,7 @@ struct Cookie {
 
 impl Cookie {
     fn of(config: &Config) -> Self {
-        Self { port: config.listen.port(), is_secure: config.serves_tls() }
+        Self { port: config.listen.port(), is_secure: Visits::of(config) == Visits::Tls }
     }
 
     /// Browsers share cookies between the ports of a host, so edges on one box tell theirs apart by the port. They take one with
@@ -90,7 +91,7 @@ impl Cookie {
 
     fn set(&self, token: &str, seconds_max: u64) -> String {
         let secure = if self.is_secure { "; Secure" } else { "" };
-        format!("{}={token}; Path=/; HttpOnly; SameSite=Strict{secure}; Max-Age={seconds_max}", self.name())
+        format!("{}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds_max}{secure}", self.name())
     }
 
     /// The token that a request brings back.
@@ -119,7 +120,7 @@ mod tests {
         let [plain, secure] = [false, true].map(|is_secure| Cookie { port: 7410, is_secure });
         let attributes = "Path=/; HttpOnly; SameSite=Strict";
         assert_eq!(plain.set("abc", 60), format!("waystation-7410=abc; {attributes}; Max-Age=60"));
-        assert_eq!(secure.set("abc", 60), format!("__Host-waystation-7410=abc; {attributes}; Secure; Max-Age=60"));
+        assert_eq!(secure.set("abc", 60), format!("__Host-waystation-7410=abc; {attributes}; Max-Age=60; Secure"));
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, HeaderValue::from_static("x=1; waystation-7410=planted; waystation-7411=other"));
         assert_eq!((plain.find(&headers).as_deref(), secure.find(&headers)), (Some("planted"), None));

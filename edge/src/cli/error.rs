@@ -8,7 +8,7 @@ use sync::sqlite::error::StoreError;
 use sync::suggestion::did_you_mean;
 
 use crate::backup::BackupError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, shown};
 use crate::control::ControlError;
 use crate::refusal::Refusal;
 use crate::running::OpenError;
@@ -53,7 +53,7 @@ pub(super) enum CliError {
         source: io::Error,
     },
     /// A text that is no hub's URL.
-    #[error("{value:?} is no URL of a hub: give one like https://hub.example.com")]
+    #[error("{:?} is no URL of a hub: give one like https://hub.example.com", shown(value))]
     HubUrl {
         /// The text.
         value: String,

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use sync::listener::{self, Limits};
+use sync::listener::{self, Limits, Tls};
 use sync::merge::limits::{CONNECTIONS_MAX, CONNECTIONS_MIN, FILES_KEPT, HEAD_MS_MAX};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +12,7 @@ use super::error::CliError;
 use super::{Options, runtime};
 use crate::config::{Config, Loaded, Settings};
 use crate::data_dir::DataDir;
+use crate::page_tls::{self, Visits};
 use crate::{control, rescue, running, socket};
 
 /// How long requests under way may take when the edge stops, in milliseconds.
@@ -30,6 +31,9 @@ pub(super) struct Arguments {
     /// Speak to a hub on another machine without TLS [environment: EDGE_PLAIN_HTTP=true]
     #[arg(long)]
     plain_http: bool,
+    /// Serve the pages by TLS on loopback too, or in plain text everywhere: tls, plain [environment: EDGE_PAGES]
+    #[arg(long, value_name = "HOW")]
+    pages: Option<String>,
     /// Names by which browsers ask for this edge, beside the machine's own [environment: EDGE_NAMES]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     names: Option<Vec<String>>,
@@ -37,8 +41,8 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(options: &Options, arguments: Arguments) -> Result<(), CliError> {
-    let Arguments { listen, hub, plain_http, names } = arguments;
-    let flags = Settings { listen, hub, plain_http: plain_http.then_some(true), names, ..Settings::default() };
+    let Arguments { listen, hub, plain_http, pages, names } = arguments;
+    let flags = Settings { listen, hub, plain_http: plain_http.then_some(true), pages, names, ..Settings::default() };
     let Loaded { config, log, .. } = options.load_with(flags)?;
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
@@ -81,9 +85,14 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
     edge.spawn(control::serve(commands, edge.app.clone()));
     edge.spawn(crate::storage::watch(edge.app.clone()));
     edge.spawn(crate::upkeep::run(edge.app.clone()));
+    edge.spawn(page_tls::keep(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
-    tracing::info!("listening on http://{address}, data in {}", data.path().display());
+    let scheme = if edge.app.pages.standing().visits == Visits::Tls { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}, data in {}", data.path().display());
+    if scheme == "https" && edge.app.pages.standing().certificate.is_none() {
+        tracing::warn!("nobody beyond this box is served before the hub has signed a certificate for its pages");
+    }
 
     let (drain, mut drained) = tokio::sync::watch::channel(false);
     let router = crate::api::router(edge.app.clone(), drained.clone());
@@ -91,8 +100,9 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
         // The sender lives until the end of this function.
         let _ = drained.wait_for(|stop| *stop).await;
     };
+    let tls = edge.app.pages.acceptor().map(|acceptor| Tls { acceptor, hint: true });
     let limits = Limits::of_process(HEAD_MS_MAX, CONNECTIONS_MAX, FILES_KEPT, CONNECTIONS_MIN);
-    let mut server = tokio::spawn(listener::serve(listener, router, limits, None, asked_to_stop));
+    let mut server = tokio::spawn(listener::serve(listener, router, limits, tls, asked_to_stop));
     let ended = tokio::select! {
         ended = &mut server => {
             tracing::error!(?ended, "the server ended by itself");

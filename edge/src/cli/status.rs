@@ -66,6 +66,14 @@ fn lines(status: &Value) -> Vec<(&'static str, String)> {
         _ => None,
     });
     lines.extend(transport.map(|words| ("Transport", words.to_owned())));
+    let pages = text("pages").and_then(|pages| match pages.as_str() {
+        "tls" => Some(format!("encrypted (TLS), until {}", text("pages_certificate_ends_at").unwrap_or_default())),
+        "loopback" => Some("within this box".to_owned()),
+        "plain_http" => Some("not encrypted, as EDGE_PAGES=plain allows".to_owned()),
+        "no_certificate" => Some("served to nobody else yet: the hub has signed no certificate for them".to_owned()),
+        _ => None,
+    });
+    lines.extend(pages.map(|words| ("Pages", words)));
     lines.extend(text("last_error").map(|error| ("Last error", error)));
     lines.push(("Clock", clock));
     lines

@@ -69,6 +69,7 @@ async fn fill(place: &Place, clock: Clock) -> Result<BTreeMap<String, String>, D
         hub: None,
         daily_bytes: None,
         plain_http: false,
+        pages: crate::config::Pages::Auto,
         names: Vec::new(),
     };
     let now_ms = clock.unix_ms();
@@ -201,7 +202,7 @@ fn pull_row(table: &'static Table, row: Map<String, Value>, clock: Clock) -> Res
 fn page(rows: Vec<PullRow>, unix_ms: u64) -> PulledPage {
     let lines = rows.len().try_into().unwrap_or_default();
     PulledPage {
-        head: Page { unix_ms, rows_total: None, replicas: 2 },
+        head: Page { unix_ms, rows_total: None, replicas: 2, renew: false },
         rows,
         evicted: Vec::new(),
         conflicts: Vec::new(),

@@ -22,6 +22,7 @@ mod sessions;
 mod sign_in;
 mod task;
 mod tasks;
+mod trust;
 mod words;
 
 /// Every page and form: its path, and what its methods do.
@@ -41,6 +42,9 @@ pub(crate) fn pages() -> Vec<(&'static str, MethodRouter<Server>)> {
         ("/conflicts", get(conflicts::show)),
         ("/conflicts/{id}/{decision}", post(conflicts::decide)),
         ("/sync", get(link::show).post(link::exchange)),
+        ("/trust", get(trust::show)),
+        ("/trust/ca.crt", get(trust::ca)),
+        ("/trust/code.svg", get(trust::code)),
         ("/assets/style.css", get(style)),
         ("/assets/icon.svg", get(icon)),
     ]

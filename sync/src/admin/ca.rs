@@ -7,19 +7,19 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber, date_time_ymd,
 };
 use serde_json::json;
 use thiserror::Error;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{DnsName, ServerName};
 
 use super::{Failure, print_json, print_line};
 use crate::hub::certificate::{self, Described};
@@ -32,6 +32,19 @@ const CA_SECONDS: i64 = 3653 * DAY_SECONDS;
 /// How long a hub's certificate is good, in seconds: two years, and never longer than its CA.
 const HUB_SECONDS: i64 = 730 * DAY_SECONDS;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// Domains that are nobody's in the world (RFC 6762, RFC 8375, and what ICANN keeps free), and `lan`, which many routers give.
+const LOCAL_DOMAINS: [&str; 4] = ["local", "lan", "internal", "home.arpa"];
+/// Addresses of local networks (RFC 1918, 3927, 4193, 4291) and of the machine itself.
+const LOCAL_NETWORKS: [(IpAddr, u8); 8] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+];
 /// The day this was written; no program that asks for these certificates was built earlier.
 const BEGIN: (i32, u8, u8) = (2026, 1, 1);
 
@@ -76,6 +89,14 @@ impl Files {
         self.directory.join("ca.key")
     }
 
+    fn pages_ca(&self) -> PathBuf {
+        self.directory.join("pages-ca.crt")
+    }
+
+    fn pages_ca_key(&self) -> PathBuf {
+        self.directory.join("pages-ca.key")
+    }
+
     fn hub(&self) -> PathBuf {
         self.directory.join("hub.crt")
     }
@@ -93,7 +114,7 @@ pub fn init(directory: &Path, names: &[String], json: bool) -> Result<(), Failur
     let files = Files { directory: directory.to_owned() };
     let names = if names.is_empty() { own_names() } else { names.to_vec() };
     let params = hub_params(&names)?;
-    for path in [files.ca(), files.ca_key(), files.hub(), files.hub_key()] {
+    for path in [files.ca(), files.ca_key(), files.pages_ca(), files.pages_ca_key(), files.hub(), files.hub_key()] {
         if path.exists() {
             return Err(CaError::Exists(path).into());
         }
@@ -102,12 +123,51 @@ pub fn init(directory: &Path, names: &[String], json: bool) -> Result<(), Failur
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file_error)?;
     let failed = |source| CaError::Signing { path: directory.to_owned(), source };
     let key = KeyPair::generate().map_err(failed)?;
-    let ca = ca_params()?;
+    let ca = ca_params("Waystation CA")?;
     let certificate = ca.self_signed(&key).map_err(failed)?;
     write_new(&files.ca_key(), &key.serialize_pem(), 0o600)?;
     write_new(&files.ca(), &certificate.pem(), 0o644)?;
     sign(&files, params, &Issuer::new(ca, key))?;
+    make_pages_ca(&files, &[])?;
     print(&files, "made a CA, and a certificate", json)
+}
+
+/// Makes a CA for the pages of edges, which may vouch for names of local networks, private addresses and `domains`.
+///
+/// # Errors
+/// [`Failure::Ca`], above all when there is one already.
+pub fn pages(directory: &Path, domains: &[String], json: bool) -> Result<(), Failure> {
+    let files = Files { directory: directory.to_owned() };
+    if let Some(wrong) = domains.iter().find(|domain| DnsName::try_from(domain.as_str()).is_err()) {
+        return Err(CaError::Name(wrong.clone()).into());
+    }
+    let file_error = |source| CaError::File { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file_error)?;
+    make_pages_ca(&files, domains)?;
+    let (ca, key) = (files.pages_ca(), files.pages_ca_key());
+    if json {
+        return print_json(&json!({ "pages_ca": ca, "pages_ca_key": key }));
+    }
+    print_line(&format!(
+        "made a CA for the pages of edges; phones at the sites install {}\n\
+         now run (a hub that runs has to be started again):\n  HUB_PAGES_CA={} hub serve",
+        ca.display(),
+        ca.display()
+    ))
+}
+
+fn make_pages_ca(files: &Files, domains: &[String]) -> Result<(), Failure> {
+    let failed = |source| CaError::Signing { path: files.directory.clone(), source };
+    let mut params = ca_params("Waystation pages CA")?;
+    let domains = LOCAL_DOMAINS.iter().map(|domain| (*domain).to_owned()).chain(domains.iter().cloned());
+    let networks = LOCAL_NETWORKS.iter().map(|(address, prefix)| CidrSubnet::from_addr_prefix(*address, *prefix));
+    let permitted_subtrees =
+        domains.map(GeneralSubtree::DnsName).chain(networks.map(GeneralSubtree::IpAddress)).collect();
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    let key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.self_signed(&key).map_err(failed)?;
+    write_new(&files.pages_ca_key(), &key.serialize_pem(), 0o600)?;
+    Ok(write_new(&files.pages_ca(), &certificate.pem(), 0o644)?)
 }
 
 /// Makes the hub's certificate anew from the CA in a directory: for other `names`, or for the same ones when none is given.
@@ -151,7 +211,7 @@ fn sign(files: &Files, mut params: CertificateParams, issuer: &Issuer<'_, KeyPai
     Ok(())
 }
 
-fn ca_params() -> Result<CertificateParams, Failure> {
+fn ca_params(name: &str) -> Result<CertificateParams, Failure> {
     let serial: [u8; 16] = serial()?;
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -159,7 +219,7 @@ fn ca_params() -> Result<CertificateParams, Failure> {
     params.distinguished_name = DistinguishedName::new();
     // Two CAs of one name would be taken for each other where both are trusted.
     let number: String = serial.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    params.distinguished_name.push(DnType::CommonName, format!("Waystation CA {number}"));
+    params.distinguished_name.push(DnType::CommonName, format!("{name} {number}"));
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.not_before = date_time_ymd(BEGIN.0, BEGIN.1, BEGIN.2);
     set_end(&mut params, now_seconds() + CA_SECONDS);
@@ -223,23 +283,27 @@ fn print(files: &Files, made: &str, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&json!({
             "dir": files.directory, "ca": files.ca(), "ca_key": files.ca_key(), "certificate": files.hub(),
-            "key": files.hub_key(), "names": names, "not_after": end,
+            "key": files.hub_key(), "pages_ca": files.pages_ca(), "names": names, "not_after": end,
         }));
     }
     let first = names.first().map_or_else(|| "HOST".to_owned(), |name| in_url(name));
     let (ca, ca_key, hub, hub_key) = (files.ca(), files.ca_key(), files.hub(), files.hub_key());
+    let pages_ca = files.pages_ca();
     print_line(&format!(
         "{made} for {} until {end}\n\
          {:<24}every site needs it; it is no secret\n\
+         {:<24}phones at the sites need it, to visit a box's own pages; it is no secret\n\
          {:<24}who has it can pass for this hub: keep it where the hub is not, and bring it for `hub ca issue`\n\
          now run (a hub that runs has to be started again):\n  \
-         HUB_LISTEN=0.0.0.0:7400 HUB_TLS_CERT={} HUB_TLS_KEY={} hub serve\n  \
+         HUB_LISTEN=0.0.0.0:7400 HUB_TLS_CERT={} HUB_TLS_KEY={} HUB_PAGES_CA={} hub serve\n  \
          edge enroll --hub https://{first}:7400 --code CODE --ca {}",
         names.join(", "),
         ca.display(),
+        pages_ca.display(),
         ca_key.display(),
         hub.display(),
         hub_key.display(),
+        pages_ca.display(),
         ca.display(),
     ))
 }

@@ -146,6 +146,16 @@ pub async fn findings(client: &Client) -> Result<Vec<Finding>, StoreError> {
         None => findings.push(error("role", format!("the role {HUB_ROLE} is missing; run `hub db migrate up`"))),
     }
     findings.extend(rights::missing(client).await?.iter().map(|lack| error("rights", lack.to_string())));
+    if status.pending.is_empty() {
+        findings.extend(rights::broken_walls(client).await?.iter().map(|wall| error("rights", wall.to_string())));
+        if let Some(why) = rights::is_mighty(client).await? {
+            let message = format!(
+                "the role that signs in here {why}: a hub that is broken into could reach every tenant; let `hub serve` sign in as \
+                 a role of its own, made by `create role hub_service login in role {HUB_ROLE}`"
+            );
+            findings.push(Finding { about: "role", error: false, message });
+        }
+    }
     let capture = health::verify(client).await?;
     let finding =
         |one: &health::Finding| Finding { about: "capture", error: one.problem.is_error(), message: one.to_string() };

@@ -21,6 +21,7 @@ use crate::hub::certificate::CertificateError;
 use crate::hub::codes::COMMAND_CODES;
 use crate::hub::config::ConfigError;
 use crate::hub::error::causes;
+use crate::hub::pages::PagesCaError;
 use crate::pg::StoreError;
 use crate::pg::connection::{self, ConnectError};
 use crate::pg::credentials::SecretError;
@@ -47,6 +48,9 @@ pub enum Failure {
     /// The hub's certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The CA of the edges' pages cannot be used.
+    #[error(transparent)]
+    PagesCa(#[from] PagesCaError),
     /// Serving ended by a failure.
     #[error("{}", causes(.0))]
     Serve(#[from] ServeError),
@@ -76,7 +80,7 @@ impl Failure {
             Self::Store(_) => const { listed(COMMAND_CODES, "database") },
             Self::Listen(..) => const { listed(COMMAND_CODES, "listen") },
             Self::Ca(ca::CaError::Exists(_)) => const { listed(COMMAND_CODES, "file_exists") },
-            Self::Ca(_) | Self::Certificate(_) => const { listed(COMMAND_CODES, "certificate") },
+            Self::Ca(_) | Self::Certificate(_) | Self::PagesCa(_) => const { listed(COMMAND_CODES, "certificate") },
             Self::Serve(_) => const { listed(COMMAND_CODES, "serve") },
             Self::Input(_) => const { listed(COMMAND_CODES, "input") },
             Self::Secret(_) => const { listed(COMMAND_CODES, "secret") },

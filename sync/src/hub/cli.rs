@@ -50,6 +50,9 @@ enum Command {
         /// Its private key, instead of HUB_TLS_KEY
         #[arg(long, value_name = "FILE")]
         tls_key: Option<String>,
+        /// The certificate of the CA of the edges' own pages, with its key beside it, instead of HUB_PAGES_CA
+        #[arg(long, value_name = "FILE")]
+        pages_ca: Option<String>,
         /// Serve without TLS where other machines reach it, as HUB_PLAIN_HTTP=true does
         #[arg(long)]
         plain_http: bool,
@@ -119,6 +122,18 @@ enum Ca {
     /// Make the hub's certificate anew, from the CA that is there
     #[command(after_help = "Example: hub ca issue --dir hub-tls")]
     Issue(Made),
+    /// Make a CA for the edges' own pages beside the other files, if there is none
+    #[command(after_help = "Example: hub ca pages --domain sites.acme.example")]
+    Pages {
+        /// The directory of pages-ca.crt and pages-ca.key
+        #[arg(long, value_name = "DIR", default_value = ca::DIRECTORY)]
+        dir: PathBuf,
+        /// Domains of your own in which boxes have names, beside local, lan, internal and home.arpa
+        #[arg(long, value_name = "DOMAIN", num_args = 1..)]
+        domain: Vec<String>,
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -346,6 +361,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Serve { .. } => super::run::serve(&settings.config()?).await,
         Command::Ca(Ca::Init(Made { dir, name, json })) => ca::init(&dir, &name, json.json),
         Command::Ca(Ca::Issue(Made { dir, name, json })) => ca::issue(&dir, &name, json.json),
+        Command::Ca(Ca::Pages { dir, domain, json }) => ca::pages(&dir, &domain, json.json),
         Command::Db(Db::Create { production }) => database::create(&settings.database()?, production).await,
         Command::Db(Db::Migrate(Migrate::Up(print))) => database::migrate(&settings.database()?, print.json).await,
         Command::Db(Db::Migrate(Migrate::Status(print))) => database::status(&settings.database()?, print.json).await,
@@ -389,10 +405,11 @@ impl Command {
     /// The settings that it was given, by the names of the environment.
     fn flags(&self) -> Vec<(&'static str, Option<String>)> {
         match self {
-            Self::Serve { listen, tls_cert, tls_key, plain_http } => vec![
+            Self::Serve { listen, tls_cert, tls_key, pages_ca, plain_http } => vec![
                 ("HUB_LISTEN", listen.clone()),
                 ("HUB_TLS_CERT", tls_cert.clone()),
                 ("HUB_TLS_KEY", tls_key.clone()),
+                ("HUB_PAGES_CA", pages_ca.clone()),
                 ("HUB_PLAIN_HTTP", plain_http.then(|| "true".to_owned())),
             ],
             _ => Vec::new(),

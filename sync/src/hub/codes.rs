@@ -25,6 +25,18 @@ pub const CODES: &[ErrorCode] = &[
         "issue another with `hub edge enroll`",
     ),
     ErrorCode::new(
+        "no_pages_ca",
+        404,
+        "the hub has no CA for the edges' own pages",
+        "at HQ: make one with `hub ca pages` and set HUB_PAGES_CA",
+    ),
+    ErrorCode::new(
+        "foreign_names",
+        422,
+        "a certificate was asked for, and none of the names is the edge's own",
+        "give the box a private address, or its own name in a domain of the CA",
+    ),
+    ErrorCode::new(
         "name_taken",
         409,
         "another edge took the name since the code was issued",

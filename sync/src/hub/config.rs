@@ -1,6 +1,7 @@
 //! Where the hub's settings come from: flags, then the environment, then `.env`, then `hub.toml`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Config {
     pub connections: usize,
     /// The certificate to serve TLS with; plain HTTP without one.
     pub tls: Option<TlsFiles>,
+    /// The certificate of the CA of the edges' own pages, whose key stands beside it.
+    pub pages_ca: Option<PathBuf>,
     /// Whether plain HTTP may be served on an address that other machines reach.
     pub plain_http: bool,
 }
@@ -52,6 +55,11 @@ pub enum ConfigError {
         /// Those that there are.
         known: &'static [&'static str],
     },
+    /// What is no PostgreSQL URL. It is not shown, because it may hold a password in any place.
+    #[error(
+        "DATABASE_URL is not a PostgreSQL URL, and is not repeated here for the password in it: give one like postgres://user@host/name"
+    )]
+    DatabaseUrl,
     /// A value of another form.
     #[error("{0} is {1:?}, which is not {2}")]
     Value(&'static str, String, &'static str),
@@ -67,20 +75,29 @@ pub enum ConfigError {
 }
 
 /// Settings by name, each with where it was found first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// Best first.
     sources: Vec<BTreeMap<String, String>>,
 }
 
+/// The names alone: values may be secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.sources.iter().map(BTreeMap::keys)).finish()
+    }
+}
+
 const DATABASE_PARTS: [&str; 5] = ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"];
 /// Our own settings; the environment and `.env` may hold those of other programs too.
-const KEYS: &[&str] = &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PLAIN_HTTP"];
+const KEYS: &[&str] =
+    &["HUB_LISTEN", "HUB_CONNECTIONS", "HUB_LOG", "HUB_TLS_CERT", "HUB_TLS_KEY", "HUB_PAGES_CA", "HUB_PLAIN_HTTP"];
 const TOML_KEYS: &[&str] = &[
     "listen",
     "connections",
     "tls_cert",
     "tls_key",
+    "pages_ca",
     "plain_http",
     "database_url",
     "db_host",
@@ -142,8 +159,7 @@ impl Settings {
             source.contains_key("DATABASE_URL") || DATABASE_PARTS.iter().any(|part| source.contains_key(*part))
         };
         if let Some(url) = self.sources.iter().find(names).and_then(|source| source.get("DATABASE_URL")) {
-            let wrong = || ConfigError::Value("DATABASE_URL", without_password(url), "a PostgreSQL URL");
-            return url.parse().map_err(|_| wrong());
+            return url.parse().map_err(|_| ConfigError::DatabaseUrl);
         }
         let mut database = tokio_postgres::Config::new();
         let port = self.value("DB_PORT").unwrap_or("5432");
@@ -175,7 +191,8 @@ impl Settings {
             Some("true") => true,
             Some(text) => return Err(ConfigError::Value("HUB_PLAIN_HTTP", text.to_owned(), "true or false")),
         };
-        Ok(Config { listen, database: self.database()?, connections, tls: self.tls()?, plain_http })
+        let pages_ca = self.value("HUB_PAGES_CA").map(PathBuf::from);
+        Ok(Config { listen, database: self.database()?, connections, tls: self.tls()?, pages_ca, plain_http })
     }
 
     /// The certificate that is configured.
@@ -244,7 +261,9 @@ fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, Confi
     }
     let setting = |(name, value): (String, toml::Value)| {
         let name = match name.as_str() {
-            "listen" | "connections" | "tls_cert" | "tls_key" | "plain_http" => format!("HUB_{}", name.to_uppercase()),
+            "listen" | "connections" | "tls_cert" | "tls_key" | "pages_ca" | "plain_http" => {
+                format!("HUB_{}", name.to_uppercase())
+            }
             _ => name.to_uppercase(),
         };
         match value {
@@ -255,11 +274,6 @@ fn parse_toml(path: &Path, text: &str) -> Result<BTreeMap<String, String>, Confi
         }
     };
     table.into_iter().map(setting).collect()
-}
-
-/// An address for messages; what stands before the last `@` may hold a password.
-fn without_password(url: &str) -> String {
-    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, rest)| format!("...@{rest}"))
 }
 
 #[cfg(test)]
@@ -330,9 +344,13 @@ mod tests {
 
     #[test]
     fn a_wrong_value_names_its_setting_and_hides_the_password() {
-        let wrong = settings([&[], &[("DATABASE_URL", "nonsense://me:secret@host/db")], &[], &[]]).database();
-        let message = wrong.unwrap_err().to_string();
-        assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+        for url in ["nonsense://me:secret@host/db", "postgres://host/db?pasword=secret", "me:secret", "passwrd=secret"]
+        {
+            let wrong = settings([&[], &[("DATABASE_URL", url)], &[], &[]]);
+            assert_eq!(format!("{wrong:?}").matches("secret").count(), 0, "{wrong:?}");
+            let message = wrong.database().unwrap_err().to_string();
+            assert!(message.contains("DATABASE_URL") && !message.contains("secret"), "{message}");
+        }
         assert!(settings([&[], &[("DB_PORT", "x")], &[], &[]]).database().is_err());
         assert!(settings([&[], &[("HUB_CONNECTIONS", "1")], &[], &[]]).config().is_err());
     }

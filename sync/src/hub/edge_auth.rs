@@ -1,25 +1,23 @@
 //! Which edge asks. The tenant comes from the credential alone, on every read and write.
 //!
-//! A credential is the edge's id and 256 random bits. The id finds the row, so nothing is looked up by a secret; the
-//! stored SHA-256 is compared in constant time. The bits are random, so a fast hash is enough.
+//! A credential is the edge's id and 256 random bits, and what is looked up is its SHA-256: how long that takes tells nothing of
+//! the credential. The bits are random, so a fast hash is enough. It has an end; the edge gets the next one with its key.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use ring::{digest, hmac};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Hub;
 use super::error::Error;
-use crate::pg::edges::{self, Edge};
-
-/// A new credential for an edge.
-pub fn credential(edge: Uuid, random: [u8; 32]) -> String {
-    format!("{}.{}", edge.simple(), URL_SAFE_NO_PAD.encode(random))
-}
+use crate::merge::limits::CHALLENGE_MS_MAX;
+use crate::pg::edge_credentials::{self, Caller};
+use crate::pg::edges::Edge;
+use crate::pg::reach::Reach;
+use crate::wire::renewal::{self, Renew};
 
 /// What the hub keeps of a secret.
 pub fn hash(secret: &str) -> Vec<u8> {
@@ -27,47 +25,100 @@ pub fn hash(secret: &str) -> Vec<u8> {
 }
 
 /// Known by the head of the request, before its body is read.
+impl FromRequestParts<Hub> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Error> {
+        authenticate(&*hub.rows.get(Reach::Nobody).await?, &parts.headers).await
+    }
+}
+
 impl FromRequestParts<Hub> for Edge {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, Error> {
-        authenticate(&*hub.pool.get().await?, &parts.headers).await
+        Ok(Caller::from_request_parts(parts, hub).await?.edge)
     }
 }
 
 /// The edge whose credential the request carries.
-async fn authenticate(client: &Client, headers: &HeaderMap) -> Result<Edge, Error> {
-    let credential = bearer(headers).ok_or(Error::Unauthorized)?;
-    let id = credential.split_once('.').and_then(|(id, _)| Uuid::try_parse(id).ok()).ok_or(Error::Unauthorized)?;
-    let edge = edges::find(client, id).await?.ok_or(Error::Unauthorized)?;
-    if !equal(&edge.credential_hash, &hash(credential)) {
-        return Err(Error::Unauthorized);
+async fn authenticate(client: &Client, headers: &HeaderMap) -> Result<Caller, Error> {
+    let (id, hash) = shown(headers).ok_or(Error::Unauthorized)?;
+    let caller = edge_credentials::find(client, id, &hash).await?.ok_or(Error::Unauthorized)?;
+    if caller.edge.revoked {
+        return Err(Error::Revoked(caller.edge.name));
     }
-    if edge.revoked {
-        return Err(Error::Revoked(edge.name));
-    }
-    Ok(edge)
+    Ok(caller)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// Whose credential the request carries, as it says, and the hash of that.
+pub(super) fn shown(headers: &HeaderMap) -> Option<(Uuid, Vec<u8>)> {
     let (scheme, credential) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim())
+    let credential = scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim())?;
+    let (id, _) = credential.split_once('.')?;
+    Some((Uuid::try_parse(id).ok()?, hash(credential)))
 }
 
-/// Compares without stopping at the first difference.
-fn equal(left: &[u8], right: &[u8]) -> bool {
-    let differences = left.iter().zip(right).fold(0, |differences, (left, right)| differences | (left ^ right));
-    left.len() == right.len() && std::hint::black_box(differences) == 0
+/// A challenge for an edge: the time, sealed with the hub's key, so that nothing has to be remembered.
+pub(super) fn challenge(key: &[u8], edge: Uuid, now_ms: u64) -> String {
+    let tag = hmac::sign(&challenge_key(key), &challenge_text(edge, now_ms));
+    format!("{now_ms}.{}", renewal::encode(tag.as_ref()))
+}
+
+/// Whether the edge that has this public key signed a challenge of this hub in time, and with it the next credential.
+pub(super) fn is_signed(key: &[u8], public_key: &[u8], renew: &Renew, now_ms: u64) -> bool {
+    let Renew { edge, challenge, hash, signature } = renew;
+    let sealed = || {
+        let (made_ms, tag) = challenge.split_once('.')?;
+        let made_ms: u64 = made_ms.parse().ok()?;
+        let tag: [u8; 32] = renewal::decode(tag)?;
+        let is_ours = hmac::verify(&challenge_key(key), &challenge_text(*edge, made_ms), &tag).is_ok();
+        (is_ours && now_ms.checked_sub(made_ms)? <= CHALLENGE_MS_MAX).then_some(())
+    };
+    let text = renewal::signed_text(*edge, challenge, hash);
+    let signature = renewal::decode::<64>(signature);
+    let signed =
+        |signature: [u8; 64]| UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), &signature).is_ok();
+    sealed().is_some() && signature.is_some_and(signed)
+}
+
+fn challenge_key(key: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key)
+}
+
+fn challenge_text(edge: Uuid, unix_ms: u64) -> Vec<u8> {
+    [b"challenge".as_slice(), edge.as_bytes(), &unix_ms.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
     use super::*;
 
     #[test]
-    fn hashes_are_equal_only_when_they_are() {
-        assert!(equal(&hash("a"), &hash("a")));
-        assert!(!equal(&hash("a"), &hash("b")));
-        assert!(!equal(&hash("a"), &[]));
+    fn a_renewal_is_taken_from_the_edges_key_for_this_hubs_challenge_in_time_and_from_nothing_else() {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let (hub, edge, now_ms) = ([1; 32], Uuid::from_u128(9), 1_800_000_000_000);
+        let renew = |challenge: String, of: Uuid| {
+            let hash = renewal::encode(&hash("next"));
+            let text = renewal::signed_text(of, &challenge, &hash);
+            let signature = renewal::encode(pair.sign(text.as_bytes()).as_ref());
+            Renew { edge: of, challenge, hash, signature }
+        };
+        let good = renew(challenge(&hub, edge, now_ms), edge);
+        let taken = |renew: &Renew, now_ms| is_signed(&hub, pair.public_key().as_ref(), renew, now_ms);
+        assert!(taken(&good, now_ms) && taken(&good, now_ms + CHALLENGE_MS_MAX));
+        assert!(!taken(&good, now_ms + CHALLENGE_MS_MAX + 1), "too late");
+        assert!(!taken(&good, now_ms - 1), "from the future");
+        assert!(!taken(&renew(challenge(&[2; 32], edge, now_ms), edge), now_ms), "another hub's challenge");
+        assert!(!taken(&renew(challenge(&hub, Uuid::from_u128(8), now_ms), edge), now_ms), "another edge's challenge");
+        assert!(!taken(&renew(String::new(), edge), now_ms));
+        let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap();
+        assert!(!is_signed(&hub, other.public_key().as_ref(), &good, now_ms), "another key");
+        let swapped = Renew { hash: renewal::encode(&hash("mine")), ..good.clone() };
+        assert!(!taken(&swapped, now_ms), "another credential than was signed");
+        let cut = Renew { signature: String::new(), ..good };
+        assert!(!taken(&cut, now_ms));
     }
 }

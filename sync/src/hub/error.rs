@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::codes::CODES;
 use crate::pg::StoreError;
 use crate::pg::batch::BatchError;
+use crate::pg::reach::ReachError;
 use crate::wire::codes::{ErrorCode, listed};
 use crate::wire::problem::{PROBLEM_JSON, Problem};
 use crate::wire::stream::StreamError;
@@ -22,7 +23,7 @@ const RETRY_S: u64 = 1;
 pub enum Error {
     /// No credential, or one that is nobody's.
     #[error(
-        "the hub does not know this edge, as after a restore from an older backup: get a code from `hub edge enroll` and run `edge enroll --code CODE` here; everything here is kept"
+        "the hub does not know this edge, or its key, as after a restore from an older backup: get a code from `hub edge enroll` and run `edge enroll --code CODE` here; everything here is kept"
     )]
     Unauthorized,
     /// The edge's credential was revoked.
@@ -45,6 +46,14 @@ pub enum Error {
         "this edge holds work of another tenant than the code is for; issue a code of its own tenant with `hub edge enroll`"
     )]
     OtherTenant,
+    /// The hub has no CA for the edges' pages.
+    #[error("this hub signs no certificates for pages: at HQ, make a CA with `hub ca pages` and set HUB_PAGES_CA")]
+    NoPagesCa,
+    /// Of the names that were asked for, none is the edge's.
+    #[error(
+        "none of the names is this edge's own, or the key is none: give the box a private address, or the name {0} in one of {1}"
+    )]
+    ForeignNames(String, String),
     /// The edge's token was not made here.
     #[error(
         "this edge was enrolled at another centre, of which this is no restored one: enroll a new edge in another data directory"
@@ -95,6 +104,8 @@ impl Error {
             Self::ExpiredCode => const { listed(CODES, "expired_code") },
             Self::NameTaken(_) => const { listed(CODES, "name_taken") },
             Self::OtherTenant => const { listed(CODES, "other_tenant") },
+            Self::NoPagesCa => const { listed(CODES, "no_pages_ca") },
+            Self::ForeignNames(..) => const { listed(CODES, "foreign_names") },
             Self::OtherCentre => const { listed(CODES, "other_centre") },
             Self::Protocol(_) => const { listed(CODES, "bad_protocol") },
             Self::MediaType => const { listed(CODES, "unsupported_media_type") },
@@ -136,9 +147,12 @@ impl From<StoreError> for Error {
     }
 }
 
-impl From<PoolError> for Error {
-    fn from(error: PoolError) -> Self {
-        Self::Pool(error)
+impl From<ReachError> for Error {
+    fn from(error: ReachError) -> Self {
+        match error {
+            ReachError::Pool(error) => Self::Pool(error),
+            ReachError::Store(error) => error.into(),
+        }
     }
 }
 

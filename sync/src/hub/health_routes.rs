@@ -5,6 +5,7 @@ use axum::extract::State;
 use super::Hub;
 use super::error::Error;
 use crate::pg::connection;
+use crate::pg::reach::Reach;
 
 /// The process runs.
 pub(super) async fn healthz() -> &'static str {
@@ -13,7 +14,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// The database answers too.
 pub(super) async fn readyz(State(hub): State<Hub>) -> Result<&'static str, Error> {
-    let client = hub.pool.get().await?;
+    let client = hub.rows.get(Reach::Nobody).await?;
     connection::ping(&**client).await?;
     Ok("ok\n")
 }

@@ -17,6 +17,7 @@ use crate::pg::StoreError;
 use crate::pg::cursor::{self, Cursor};
 use crate::pg::edges::{self, Edge};
 use crate::pg::incarnation::{self, Incarnation, Rewind};
+use crate::pg::reach::Reach;
 use crate::pg::{accepted, digest, feed, fences, recovery};
 use crate::wire::message::{FormerEdge, Hello, PullRow, Verdict};
 use crate::wire::recovery::{Accepted, Digest, DigestLine, Offered, Reconcile, Reidentified, Reidentify, Verification};
@@ -183,7 +184,7 @@ fn known(edge: &Edge) -> Known<uuid::Uuid> {
 /// `POST /sync/v1/accepted`: which writes of the edge were taken, exactly.
 pub(super) async fn accepted(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let Accepted { rows } = read_one(body).await?;
-    let client = hub.pool.get().await?;
+    let client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let own = edges::replicas(&**client, edge.id).await?;
     let taken = accepted::find(&**client, edge.tenant, &own, &rows).await?;
     let rows = rows.into_iter().zip(&taken).map(|(row, taken)| row.answered(taken));
@@ -194,7 +195,7 @@ pub(super) async fn accepted(State(hub): State<Hub>, edge: Edge, body: Body) -> 
 pub(super) async fn reidentify(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let Reidentify { replica, former } = read_one(body).await?;
     let had: Vec<ReplicaId> = std::iter::once(replica).chain(former).map(ReplicaId).collect();
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let key = feed::seal_key(&**client).await?;
     let (id, former, fence) = fences::reidentify(&mut client, &key, &edge, &had, clock::random()?).await?;
     let former = former.iter().map(|id| id.0).collect();
@@ -207,7 +208,7 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     let asked: Digest = read_one(body).await?;
     // Comparing reads whole tables: a few edges at once, the others come back.
     let _turn = hub.comparing.try_acquire().map_err(|_| Error::Busy)?;
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let edge = edges::find_as(&**client, edge.id, ReplicaId(asked.replica)).await?.ok_or(Error::Fence)?;
     let present = incarnation::present(&**client).await?;
     let start = feed::snapshot_of(&**client).await?;
@@ -238,7 +239,7 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
 /// `POST /sync/v1/offer`: rows that the centre has lost and the edge still holds.
 pub(super) async fn offer(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let rows: Vec<PullRow> = stream::read(&read(body, PUSH_BYTES_MAX).await?)?;
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let kept = recovery::keep(&mut client, &edge, &rows).await?;
     if kept > 0 {
         tracing::warn!(edge = edge.name, kept, "rows that only an edge still holds wait in `hub recover list`");
@@ -249,7 +250,7 @@ pub(super) async fn offer(State(hub): State<Hub>, edge: Edge, body: Body) -> Res
 /// `POST /sync/v1/verified`: what an edge found when it was compared.
 pub(super) async fn verified(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let found: Verification = read_one(body).await?;
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     // Contents that differ under one version were changed while nobody captured it: every edge has them wrong.
     let uncaptured = found.differences.iter().filter(|difference| difference.what == "values");
     let rows: Vec<(String, uuid::Uuid)> = uncaptured.map(|one| (one.table.clone(), one.id)).collect();

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::pages::PagesCa;
 use super::{Config, certificate, serve as serve_on};
 use crate::admin::Failure;
 use crate::pg::connection;
@@ -20,6 +21,7 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .try_init();
     let tls = config.tls.as_ref().map(certificate::acceptor).transpose()?;
+    let pages = config.pages_ca.as_deref().map(PagesCa::load).transpose()?;
     match crate::admin::doctor::may_serve(&config.database).await {
         Err(Failure::Connect(error @ connection::ConnectError::NoServer(..))) => {
             tracing::warn!("{error}; requests are answered 503 until it does");
@@ -44,6 +46,6 @@ pub(super) async fn serve(config: &Config) -> Result<(), Failure> {
         }
         tracing::info!("hub ends");
     };
-    serve_on(config, listener, tls, shutdown).await?;
+    serve_on(config, listener, (tls, pages), shutdown).await?;
     Ok(())
 }

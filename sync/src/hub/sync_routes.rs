@@ -21,13 +21,16 @@ use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
 use crate::pg::cursor::{self, Checkpoint, Cursor};
+use crate::pg::edge_credentials::Caller;
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
+use crate::pg::reach::Reach;
 use crate::pg::{batch, digest, feed, fences, health, incarnation, ledger};
 use crate::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd,
     PullLine, Verdict, Welcome,
 };
 use crate::wire::one_time_code;
+use crate::wire::renewal;
 use crate::wire::stream::{self, Writer};
 
 /// The longest nonce that is echoed, in bytes.
@@ -65,10 +68,12 @@ fn check(headers: &HeaderMap) -> Result<(), Error> {
 pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Response, Error> {
     let enroll: Enroll = stream::read_one(&read(body, ENROLL_BYTES_MAX).await?)?;
     let id = clock::id();
-    let credential = edge_auth::credential(id, clock::random()?);
+    let malformed = || Error::Message("the key is no Ed25519 public key of 32 bytes".to_owned());
+    let public_key = renewal::decode::<32>(&enroll.key).ok_or_else(malformed)?;
+    let credential = renewal::credential(id, clock::random()?);
     let (code_hash, credential_hash) =
         (edge_auth::hash(&one_time_code::normal(&enroll.code)), edge_auth::hash(&credential));
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Nobody).await?;
     let present = present(&mut client).await?;
     let former = enroll.former.as_ref();
     if let Some(FormerEdge { replicas, fence, .. }) = former {
@@ -78,7 +83,8 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
             return Err(Error::OtherCentre);
         }
     }
-    let new = NewEdge { id, credential_hash: &credential_hash, random: clock::random()?, former };
+    let new =
+        NewEdge { id, public_key: &public_key, credential_hash: &credential_hash, random: clock::random()?, former };
     let (edge, own) = match edges::enroll(&mut client, &present.key, &code_hash, new).await? {
         Enrolling::Enrolled(edge, own) => (*edge, own),
         Enrolling::Unknown => return Err(Error::UnknownCode),
@@ -106,7 +112,7 @@ pub(super) async fn enroll(State(hub): State<Hub>, body: Body) -> Result<Respons
 /// `POST /sync/v1/hello`: begins a session.
 pub(super) async fn hello(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     let hello: Hello = read_one(body).await?;
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let now_ms = clock::unix_ms();
     let Judged { verdict, incarnation, reconcile } = judge(&mut client, &edge, &hello).await?;
     let offset_ms = i64::try_from(hello.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
@@ -135,7 +141,7 @@ pub(super) async fn hello(State(hub): State<Hub>, edge: Edge, body: Body) -> Res
 pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
     // The body is here and parsed before anything is locked: a slow sender holds nothing.
     let batch = batch::parse(&read(body, PUSH_BYTES_MAX).await?)?;
-    let mut client = hub.pool.get().await?;
+    let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let moment = Moment { unix_ms: clock::unix_ms(), random: clock::random()? };
     let body = match apply::push(&mut client, edge.id, &batch, &moment).await? {
         Receipt::Answered(body) => body,
@@ -156,11 +162,15 @@ pub(super) async fn push(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
 }
 
 /// `POST /sync/v1/pull`: what the edge has not seen. Waits for something if it may.
-pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, Error> {
+pub(super) async fn pull(
+    State(hub): State<Hub>,
+    Caller { edge, is_due }: Caller,
+    body: Body,
+) -> Result<Response, Error> {
     let pull: Pull = read_one(body).await?;
     let until = clock::instant() + Duration::from_millis(pull.wait_ms.min(LONG_POLL_MS));
     let (edge, cursor, key) = {
-        let client = hub.pool.get().await?;
+        let client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
         let edge = edges::find_as(&**client, edge.id, ReplicaId(pull.replica)).await?.ok_or(Error::Fence)?;
         let unknown = || Error::Message("the cursor was not given to this edge by this hub; say hello".to_owned());
         let present = incarnation::present(&**client).await?;
@@ -188,9 +198,11 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
         let page = hub.page(&edge, &cursor).await?;
         let more_to_wait = page.lines.is_empty() && page.complete && clock::instant() < until;
         if !more_to_wait || hub.is_stopping() {
-            return hub.answer_page(&edge, &key, page).await;
+            return hub.answer_page(&edge, &key, page, is_due).await;
         }
-        if pull.cursor.is_some() && digest::is_asked(&**hub.pool.get().await?, edge.id).await? {
+        if pull.cursor.is_some()
+            && digest::is_asked(&**hub.rows.get(Reach::Tenant(edge.tenant)).await?, edge.id).await?
+        {
             return Err(Error::Fence);
         }
         tokio::select! {
@@ -204,7 +216,7 @@ pub(super) async fn pull(State(hub): State<Hub>, edge: Edge, body: Body) -> Resu
 impl Hub {
     /// The feed's next page. Rows that cannot be sent are listed for the operators and stop nothing.
     async fn page(&self, edge: &Edge, cursor: &Cursor) -> Result<feed::Page, Error> {
-        let mut client = self.pool.get().await?;
+        let mut client = self.rows.get(Reach::Tenant(edge.tenant)).await?;
         let page = feed::page(&mut client, edge, cursor).await?;
         if !page.unsendable.is_empty() {
             ledger::quarantine(&**client, edge.tenant, &page.unsendable).await?;
@@ -215,9 +227,9 @@ impl Hub {
         Ok(page)
     }
 
-    async fn answer_page(&self, edge: &Edge, key: &[u8], page: feed::Page) -> Result<Response, Error> {
+    async fn answer_page(&self, edge: &Edge, key: &[u8], page: feed::Page, renew: bool) -> Result<Response, Error> {
         let feed::Page { lines, cursor, complete, rows_total, replicas, .. } = page;
-        let head = Page { unix_ms: clock::unix_ms(), rows_total, replicas };
+        let head = Page { unix_ms: clock::unix_ms(), rows_total, replicas, renew };
         let mut writer = Writer::default();
         writer.line(&PullLine::Page(head)).map_err(Error::Answer)?;
         for line in &lines {
@@ -232,7 +244,7 @@ impl Hub {
     /// A cursor as it leaves, with a checkpoint that is committed after all was read that it stands for: a centre that
     /// knows the checkpoint has all of it.
     pub(super) async fn seal(&self, edge: &Edge, key: &[u8], cursor: Cursor) -> Result<String, Error> {
-        let client = self.pool.get().await?;
+        let client = self.rows.get(Reach::Tenant(edge.tenant)).await?;
         incarnation::settle(&**client).await?;
         let checkpoint = fences::checkpoint(&**client, edge.replica, clock::id()).await?;
         let sealed = cursor::seal(&Cursor { checkpoint, ..cursor }, key, edge.id, clock::random()?);

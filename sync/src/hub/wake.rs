@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::error::{Error, causes};
 use crate::pg::cursor::Snapshot;
+use crate::pg::reach::{Connections, Reach};
 use crate::pg::{digest, feed};
 
 /// How often the database is asked while somebody waits, in milliseconds.
@@ -52,7 +52,7 @@ impl Wake {
     }
 
     /// Asks the database for ever, as often as somebody waits.
-    pub(super) async fn poll(self, pool: Pool) {
+    pub(super) async fn poll(self, rows: Connections) {
         let (mut since, mut count) = (None, 0_u64);
         loop {
             if !self.is_watched() {
@@ -60,7 +60,7 @@ impl Wake {
                 continue;
             }
             count = count.wrapping_add(1);
-            let pause_ms = match look(&pool, since.as_ref(), count.is_multiple_of(ASK_EVERY)).await {
+            let pause_ms = match look(&rows, since.as_ref(), count.is_multiple_of(ASK_EVERY)).await {
                 Ok((snapshot, tenants)) => {
                     // Between the last poll and this one anything may have been missed only before the first.
                     let first = since.replace(snapshot).is_none();
@@ -85,8 +85,8 @@ impl Wake {
     }
 }
 
-async fn look(pool: &Pool, since: Option<&Snapshot>, asks: bool) -> Result<(Snapshot, Vec<Uuid>), Error> {
-    let client = pool.get().await?;
+async fn look(rows: &Connections, since: Option<&Snapshot>, asks: bool) -> Result<(Snapshot, Vec<Uuid>), Error> {
+    let client = rows.get(Reach::Everybody).await?;
     let (snapshot, mut tenants) = feed::changed_since(&**client, since).await?;
     if asks {
         tenants.extend(digest::asked_tenants(&**client).await?);

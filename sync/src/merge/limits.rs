@@ -31,6 +31,14 @@ pub const CONNECTIONS_MIN: usize = 8;
 pub const LONG_POLL_MS: u64 = 55_000;
 /// How long an enrolment code is good, in milliseconds.
 pub const ENROLLMENT_MS: u64 = 15 * 60 * 1000;
+/// How old a credential is when an edge that is online gets another one, in days.
+pub const CREDENTIAL_RENEWED_DAYS: u16 = 7;
+/// How long a credential is good, in days. An edge that was away for longer proves with its key who it is.
+pub const CREDENTIAL_DAYS_MAX: u16 = 30;
+/// How many credentials of one edge are good at once: each copy of a box has its own.
+pub const CREDENTIALS_MAX: u16 = 16;
+/// How long a challenge may be answered, in milliseconds.
+pub const CHALLENGE_MS_MAX: u64 = 5 * 60 * 1000;
 /// How long pending writes may go unacknowledged while the hub is reachable before the edge says it is stuck,
 /// in milliseconds.
 pub const STUCK_MS: u64 = 5 * 60 * 1000;

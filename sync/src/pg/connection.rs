@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, GenericClient, NoTls};
 
 use super::error::StoreError;
+use super::reach::Connections;
 
 /// The role as which every hub works.
 pub const HUB_ROLE: &str = "waystation_hub";
@@ -47,35 +48,36 @@ pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
         Ok((client, connection)) => {
             // Its end is seen by the next statement, which then fails.
             tokio::spawn(async move { drop(connection.await) });
-            Ok(client)
+            // Its commands are for the rows of every tenant, also as a role that the wall is for.
+            let entered = client.batch_execute("set waystation.tenant = '*'").await;
+            entered.map(|()| client).map_err(|error| explain(&config, error))
         }
         Err(error) => Err(explain(&config, error)),
     }
 }
 
 /// A pool of connections that work as [`HUB_ROLE`].
-pub fn pool(config: &Config, size: usize) -> Result<Pool, BuildError> {
+pub fn pool(config: &Config, size: usize) -> Result<Connections, BuildError> {
     let mut config = config.clone();
     config.connect_timeout(Duration::from_secs(CONNECT_S_MAX)).application_name("waystation hub");
     let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     let hook = Hook::async_fn(|client, _| Box::pin(async move { prepare(client).await.map_err(HookError::Backend) }));
-    Pool::builder(manager)
+    let pool = Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(Duration::from_secs(WAIT_S_MAX)))
         .create_timeout(Some(Duration::from_secs(CONNECT_S_MAX)))
         .post_create(hook)
-        .build()
+        .build()?;
+    Ok(Connections::new(pool))
 }
 
-/// What every connection of a hub is set to. A hub that is stopped in the middle of a transaction lets go of its locks. Where
-/// somebody's policy would hide rows from it, a statement fails instead: a hidden row would be taken for a deleted one.
+/// What every connection of a hub is set to. A hub that is stopped in the middle of a transaction lets go of its locks.
 async fn prepare(client: &Client) -> Result<(), tokio_postgres::Error> {
     let statement = format!(
         "set role {HUB_ROLE};
          set idle_in_transaction_session_timeout = '10s';
          set statement_timeout = '60s';
-         set row_security = off;
          set timezone = 'UTC'"
     );
     client.batch_execute(&statement).await

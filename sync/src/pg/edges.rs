@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::cursor::{Checkpoint, Snapshot};
 use super::error::StoreError;
-use super::fences;
+use super::{edge_credentials, fences};
 use crate::merge::ids::ReplicaId;
 use crate::wire::message::{FORMER_MAX, Fence, FormerEdge, Replica, Report};
 
@@ -22,8 +22,6 @@ pub struct Edge {
     pub site: Uuid,
     /// Its present replica id.
     pub replica: ReplicaId,
-    /// SHA-256 of its credential.
-    pub credential_hash: Vec<u8>,
     /// Whether its credential was revoked.
     pub revoked: bool,
     /// The fence token that it should hold.
@@ -46,8 +44,7 @@ pub struct Edge {
     pub acknowledged: Option<Snapshot>,
 }
 
-const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.credential_hash,
-  edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
+const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
   encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
   fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null,
   fence.cursor_acknowledged";
@@ -89,7 +86,9 @@ pub enum Enrolling {
 pub struct NewEdge<'a> {
     /// Its id.
     pub id: Uuid,
-    /// SHA-256 of its credential.
+    /// The public half of its key pair.
+    pub public_key: &'a [u8; 32],
+    /// SHA-256 of its first credential.
     pub credential_hash: &'a [u8],
     /// The random half of its first fence token.
     pub random: [u8; 8],
@@ -169,6 +168,7 @@ pub async fn enroll(
     // Drawn after the former ids are taken: it is none of them.
     let replica = fences::draw_replica(&tx, (new.id, *tenant, name, *site), new.random).await?;
     insert_edge(&tx, &enrollment, replica.0.cast_signed(), new).await?;
+    edge_credentials::insert(&tx, new.id, new.credential_hash).await?;
     mark_used(&tx, code_hash).await?;
     fences::insert(&tx, new.id, replica.0.cast_signed(), &fences::token(key, replica, 0, new.random)).await?;
     let edge = find(&tx, new.id).await?;
@@ -355,10 +355,10 @@ async fn insert_edge(
     replica: i32,
     new: NewEdge<'_>,
 ) -> Result<(), StoreError> {
-    let statement = "insert into sync.edges (id, name, tenant_id, site_id, replica_id, credential_hash)
+    let statement = "insert into sync.edges (id, name, tenant_id, site_id, replica_id, public_key)
       values ($1, $2, $3, $4, $5, $6)";
     let Enrollment { tenant, site, name, .. } = enrollment;
-    tx.execute(statement, &[&new.id, name, tenant, site, &replica, &new.credential_hash]).await?;
+    tx.execute(statement, &[&new.id, name, tenant, site, &replica, &new.public_key.as_slice()]).await?;
     Ok(())
 }
 
@@ -374,22 +374,21 @@ fn decode(row: &Row) -> Edge {
         tenant: row.get(2),
         site: row.get(3),
         replica: ReplicaId(row.get::<_, i32>(4).cast_unsigned()),
-        credential_hash: row.get(5),
-        revoked: row.get(6),
-        fence: Fence { count: row.get::<_, i64>(7).cast_unsigned(), token: row.get(8) },
-        fence_before: row.get(9),
-        last_batch: row.get(10),
-        last_batch_hash: row.get(11),
-        last_answer: row.get(12),
-        high_seq: row.get::<_, i64>(13).cast_unsigned(),
+        revoked: row.get(5),
+        fence: Fence { count: row.get::<_, i64>(6).cast_unsigned(), token: row.get(7) },
+        fence_before: row.get(8),
+        last_batch: row.get(9),
+        last_batch_hash: row.get(10),
+        last_answer: row.get(11),
+        high_seq: row.get::<_, i64>(12).cast_unsigned(),
         checkpoint: Checkpoint {
             replica: row.get::<_, i32>(4).cast_unsigned(),
-            count: row.get::<_, i64>(14).cast_unsigned(),
-            nonce: row.get::<_, Option<Uuid>>(15).unwrap_or_default(),
-            seq: row.get::<_, i64>(16).cast_unsigned(),
+            count: row.get::<_, i64>(13).cast_unsigned(),
+            nonce: row.get::<_, Option<Uuid>>(14).unwrap_or_default(),
+            seq: row.get::<_, i64>(15).cast_unsigned(),
         },
-        stale: row.get(17),
-        acknowledged: row.get::<_, Option<&str>>(18).and_then(Snapshot::parse),
+        stale: row.get(16),
+        acknowledged: row.get::<_, Option<&str>>(17).and_then(Snapshot::parse),
     }
 }
 

@@ -5,11 +5,13 @@
 //! that both histories share is renamed to it, and every token and cursor becomes void: each edge is told at its next
 //! contact, renames its copies of the lost writes, and is compared.
 
+use std::fmt;
+
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::{fences, versions};
+use super::{fences, reach, versions};
 use crate::catalog;
 use crate::merge::fence::Rename;
 use crate::merge::ids::{ReplicaId, RowId, TableId};
@@ -23,7 +25,7 @@ const ROWS_MAX: i64 = 1_000;
 const REPLICAS_SKIPPED: u32 = 1_000;
 
 /// The present incarnation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Incarnation {
     /// Its id.
     pub id: Uuid,
@@ -33,6 +35,17 @@ pub struct Incarnation {
     pub key: Vec<u8>,
     /// Whether the database runs on another server or timeline, or is another one there, than when it was last asked.
     pub moved: bool,
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, replica, moved, .. } = self;
+        f.debug_struct("Incarnation")
+            .field("id", id)
+            .field("replica", replica)
+            .field("moved", moved)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why and from where on a new incarnation begins.
@@ -121,6 +134,7 @@ pub async fn begin(client: &mut Client, former: Uuid, rewind: &Rewind) -> Result
     // Whoever writes a synced row reads sync.hub first, and holds that until its end. When this lock is granted nobody is
     // left who would still write under the former id.
     lock(&tx).await?;
+    reach::everybody(&tx).await?;
     let present = present(&tx).await?;
     if present.id != former {
         return Ok(false);

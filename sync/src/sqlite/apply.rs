@@ -373,7 +373,7 @@ mod tests {
 
     fn page_of(row: PullRow) -> PulledPage {
         PulledPage {
-            head: Page { unix_ms: 0, rows_total: None, replicas: 0 },
+            head: Page { unix_ms: 0, rows_total: None, replicas: 0, renew: false },
             rows: vec![row],
             evicted: Vec::new(),
             conflicts: Vec::new(),

@@ -11,6 +11,7 @@
 //!
 //! Sessions and emergency codes are left out: a restore must sign nobody in, and make no used code good again.
 
+use std::fmt;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -23,7 +24,7 @@ use super::{Origin, recognise};
 use crate::catalog::TABLES;
 
 /// What a copy carries beside the tables.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Luggage<'a> {
     /// When it is made, in stored form.
     pub made_at: &'a str,
@@ -31,6 +32,13 @@ pub struct Luggage<'a> {
     pub program: &'a str,
     /// The text of the credential's file.
     pub credential: Option<&'a str>,
+}
+
+impl fmt::Debug for Luggage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { made_at, program, .. } = self;
+        f.debug_struct("Luggage").field("made_at", made_at).field("program", program).finish_non_exhaustive()
+    }
 }
 
 /// What a copy holds.
@@ -71,7 +79,7 @@ pub fn complete(path: &Path, luggage: Luggage<'_>) -> Result<Contents, StoreErro
 }
 
 /// A backup as it was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Found {
     /// When it was made, in stored form.
     pub made_at: String,
@@ -79,6 +87,13 @@ pub struct Found {
     pub credential: Option<String>,
     /// What it holds.
     pub contents: Contents,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { made_at, contents, .. } = self;
+        f.debug_struct("Found").field("made_at", made_at).field("contents", contents).finish_non_exhaustive()
+    }
 }
 
 /// Makes a copy of a backup an edge's file again, once it has been read back whole.

@@ -1,5 +1,7 @@
 //! The people of the tenant: who may sign in here, and who is behind an id.
 
+use std::fmt;
+
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
 
@@ -48,12 +50,19 @@ pub struct MemberRow {
 }
 
 /// What a person proves to be themselves with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The argon2id verifier in PHC form.
     pub verifier: String,
     /// When it was last set.
     pub updated_at: String,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { updated_at, .. } = self;
+        f.debug_struct("Credential").field("updated_at", updated_at).finish_non_exhaustive()
+    }
 }
 
 const PERSON: &str = "select u.id, u.email, u.first_name, u.last_name, u.user_type, m.role

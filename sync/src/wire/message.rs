@@ -5,6 +5,8 @@
 //! ignored; lines that it does not know are refused. A row, conflict or audit record of a push that cannot be read is
 //! set aside alone.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -25,15 +27,24 @@ pub const NONCE_HEADER: &str = "sync-nonce";
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// Trades a one-time code for an identity.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Enroll {
     /// The code that `hub edge enroll` printed.
     pub code: String,
     /// The edge's version.
     pub app_version: String,
+    /// The public half of the key pair that it made for this identity: Ed25519, 32 bytes in base64url without padding.
+    pub key: String,
     /// Who it was, if it has work already and the hub refuses its credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<FormerEdge>,
+}
+
+impl fmt::Debug for Enroll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { app_version, former, .. } = self;
+        f.debug_struct("Enroll").field("app_version", app_version).field("former", former).finish_non_exhaustive()
+    }
 }
 
 /// Who an edge was that is enrolled again with its work, because the centre was restored to before its enrolment.
@@ -53,7 +64,7 @@ pub struct FormerEdge {
 pub const FORMER_MAX: usize = 64;
 
 /// An edge's identity.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Enrolled {
     /// The edge's id.
     pub edge: Uuid,
@@ -61,7 +72,7 @@ pub struct Enrolled {
     pub name: String,
     /// Its replica id.
     pub replica: u32,
-    /// The bearer credential; the hub keeps only its hash.
+    /// Its first bearer credential; the hub keeps only its hash. The edge makes the next ones ([`renewal`](super::renewal)).
     pub credential: String,
     /// The tenant it mirrors.
     pub tenant: Uuid,
@@ -74,13 +85,34 @@ pub struct Enrolled {
     pub former: Vec<u32>,
 }
 
+impl fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { edge, name, replica, tenant, site, former, .. } = self;
+        f.debug_struct("Enrolled")
+            .field("edge", edge)
+            .field("name", name)
+            .field("replica", replica)
+            .field("tenant", tenant)
+            .field("site", site)
+            .field("former", former)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A fence token: rotated with every acknowledged push, so that a copy of an edge or of the centre is noticed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
     /// How many pushes were acknowledged.
     pub count: u64,
     /// Random, in hexadecimal.
     pub token: String,
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, .. } = self;
+        f.debug_struct("Fence").field("count", count).finish_non_exhaustive()
+    }
 }
 
 /// What an edge says of itself, for `sync.edge_status`.
@@ -423,6 +455,9 @@ pub struct Page {
     pub rows_total: Option<u64>,
     /// How many replicas the tenant's directory has; a hello brings it.
     pub replicas: u64,
+    /// Whether the credential is old enough that the edge should get another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew: bool,
 }
 
 /// A row as the centre has it, dead or alive.

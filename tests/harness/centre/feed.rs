@@ -115,7 +115,9 @@ impl Centre {
         let start = if window.is_some() { from.start.clone() } else { Some(end) };
         let next = self.seal(edge, replica, Cursor { start, window, ..from }, now_ms, random);
         let mut writer = Writer::default();
-        writer.line(&PullLine::Page(Page { unix_ms: now_ms, rows_total: None, replicas: 0 })).expect("memory");
+        writer
+            .line(&PullLine::Page(Page { unix_ms: now_ms, rows_total: None, replicas: 0, renew: false }))
+            .expect("memory");
         for line in &lines {
             writer.line(line).expect("memory");
         }
