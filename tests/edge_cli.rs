@@ -18,6 +18,8 @@ use tests::wait;
 
 #[path = "edge_cli/backup.rs"]
 mod backup;
+#[path = "edge_cli/break_glass.rs"]
+mod break_glass;
 #[path = "edge_cli/desk.rs"]
 mod desk;
 #[path = "edge_cli/doctor.rs"]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::audit::{self, Event};
 use crate::clock::Clock;
-use crate::people::{self, Person};
+use crate::people::Person;
 use crate::refusal::Refusal;
 use crate::times;
 
@@ -17,7 +17,7 @@ use crate::times;
 pub struct Act {
     /// Who, for what they may do.
     pub person: Person,
-    /// Whose name the writes carry; `None` for the operator of the box.
+    /// Whose name the writes carry; `None` for nobody of the tenant, such as the operator of the box.
     pub author: Option<Uuid>,
     /// The tenant of this edge.
     pub tenant: Uuid,
@@ -39,7 +39,12 @@ impl Act {
         times::timestamp(self.clock.steady_ms())
     }
 
-    /// Writes down what was done, and that it was the operator of the box who did it when it was nobody of the tenant.
+    /// Random bytes fit for secrets.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        self.clock.random()
+    }
+
+    /// Writes down what was done, and by whom when it was nobody of the tenant.
     ///
     /// # Errors
     /// [`Refusal::Store`].
@@ -58,10 +63,10 @@ impl Act {
 /// What the job says; [`Refusal::MembershipEnded`], [`Refusal::NotEnrolled`] and [`Refusal::Store`].
 pub async fn perform<T: Send + 'static>(
     app: &App,
-    person: Uuid,
+    person: &Person,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    run(app, Some(person), job).await
+    run(app, person.clone(), job).await
 }
 
 /// Does what `job` does for the operator of the box, who may do everything and is nobody of the tenant.
@@ -72,12 +77,12 @@ pub async fn perform_for_operator<T: Send + 'static>(
     app: &App,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    run(app, None, job).await
+    run(app, Person::operator(), job).await
 }
 
 async fn run<T: Send + 'static>(
     app: &App,
-    author: Option<Uuid>,
+    person: Person,
     job: impl FnOnce(&Transaction<'_>, &Act) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     if !app.storage.has_room() {
@@ -88,10 +93,8 @@ async fn run<T: Send + 'static>(
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let edge = self_state::load(&tx)?;
         let (tenant, site) = edge.tenant.zip(edge.site).ok_or(Refusal::NotEnrolled)?;
-        let person = match author {
-            Some(id) => people::find(&tx, tenant, id)?.ok_or(Refusal::MembershipEnded)?,
-            None => Person::operator(),
-        };
+        let person = person.as_of_now(&tx, tenant)?;
+        let author = person.user();
         let act = Act { person, author, tenant, site, now: times::timestamp(clock.unix_ms()), clock };
         self_state::set_actor(&tx, author.map(PersonId))?;
         let done = job(&tx, &act)?;

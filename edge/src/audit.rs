@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// What happened to what.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// `create`, `update`, `delete`, `restore`, `conflict`, `login`, `logout` or `login_failed`.
+    /// `create`, `update`, `delete`, `restore`, `conflict`, `export`, `login`, `logout` or `login_failed`.
     pub action: &'static str,
     /// The kind of thing, in the singular.
     pub resource_type: &'static str,

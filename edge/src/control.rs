@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
+use crate::break_glass::MadeCode;
 use crate::sync_handle::Progress;
 use crate::{App, operator, socket};
 
@@ -64,6 +65,13 @@ pub enum Request {
     },
     /// Take an entry off the list of refused rows.
     DiscardRefused(Uuid),
+    /// Make emergency codes.
+    NewEmergencyCodes {
+        /// How many.
+        count: u8,
+    },
+    /// Make an emergency code good for nothing.
+    RevokeEmergencyCode(Uuid),
 }
 
 /// As it is sent, without a code.
@@ -109,6 +117,8 @@ pub enum Answer {
     },
     /// A bearer token.
     Token(String),
+    /// Emergency codes that were made.
+    EmergencyCodes(Vec<MadeCode>),
     /// It was not done, and why.
     Failed(String),
 }

@@ -11,6 +11,7 @@ pub mod action;
 pub mod api;
 pub mod audit;
 pub mod backup;
+pub mod break_glass;
 pub mod budget;
 pub mod cli;
 pub mod clock;

@@ -21,7 +21,7 @@ use crate::key_pair::KeyPair;
 use crate::people::{self, Person};
 use crate::refusal::{Mistake, Refusal};
 use crate::trust::{Transport, Trust};
-use crate::{App, conflicts, hub_client, quarantine, sessions, status};
+use crate::{App, break_glass, conflicts, hub_client, quarantine, sessions, status};
 
 /// Performs a request. The last answer is any but progress; a caller that went away changes nothing.
 pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) {
@@ -33,6 +33,14 @@ pub async fn perform(app: App, request: Request, answers: mpsc::Sender<Answer>) 
         Request::Token { email } => token(&app, email).await.map_or_else(failed, Answer::Token),
         Request::DecideConflict { id, decision, email } => {
             decide(&app, id, decision, email).await.map_or_else(failed, |()| Answer::Done)
+        }
+        Request::NewEmergencyCodes { count } => {
+            let made = action::perform_for_operator(&app, move |tx, act| break_glass::make(tx, act, count));
+            made.await.map_or_else(failed, Answer::EmergencyCodes)
+        }
+        Request::RevokeEmergencyCode(id) => {
+            let revoked = action::perform_for_operator(&app, move |tx, act| break_glass::revoke(tx, act, id));
+            revoked.await.map_or_else(failed, |()| Answer::Done)
         }
         Request::DiscardRefused(id) => {
             let discarded = action::perform_for_operator(&app, move |tx, act| quarantine::discard(tx, act, id));
@@ -200,7 +208,7 @@ async fn decide(app: &App, id: Uuid, decision: Decision, email: Option<String>) 
         named(connection, tenant, &email)
     };
     let person = app.db.read(find).await?;
-    action::perform(app, person.id, job).await.map(drop)
+    action::perform(app, &person, job).await.map(drop)
 }
 
 fn json(status: &impl serde::Serialize) -> Answer {

@@ -26,8 +26,18 @@ pub struct Person {
     /// The role in the tenant, as it is called there.
     pub role_name: String,
     role: Role,
+    standing: Standing,
     /// The sites they are assigned to.
     pub sites: Vec<Uuid>,
+}
+
+/// What somebody is to the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Member,
+    /// Whoever had an emergency code.
+    Emergency,
+    Operator,
 }
 
 /// What a role allows, the least first. Nobody else compares roles: what somebody may do is asked of [`Person`].
@@ -52,8 +62,41 @@ impl Person {
             user_type: "service_account".to_owned(),
             role_name: "operator".to_owned(),
             role: Role::Admin,
+            standing: Standing::Operator,
             sites: Vec::new(),
         }
+    }
+
+    /// Whoever had an emergency code: nobody of the tenant, who reads everything and changes nothing.
+    pub fn emergency() -> Self {
+        Self {
+            email: "emergency code".to_owned(),
+            role_name: "viewer".to_owned(),
+            role: Role::Viewer,
+            standing: Standing::Emergency,
+            ..Self::operator()
+        }
+    }
+
+    /// Whose name writes and audit records carry; `None` for nobody of the tenant.
+    pub fn user(&self) -> Option<Uuid> {
+        (self.standing == Standing::Member).then_some(self.id)
+    }
+
+    /// The same person with the rights that they have now.
+    ///
+    /// # Errors
+    /// [`Refusal::MembershipEnded`], [`Refusal::Store`].
+    pub fn as_of_now(&self, tx: &Connection, tenant: Uuid) -> Result<Self, Refusal> {
+        match self.standing {
+            Standing::Member => find(tx, tenant, self.id)?.ok_or(Refusal::MembershipEnded),
+            Standing::Emergency | Standing::Operator => Ok(self.clone()),
+        }
+    }
+
+    /// Whether they may see and end the sessions of a user; their own is theirs anyway.
+    pub fn oversees(&self, user: Uuid) -> bool {
+        self.administers() || self.user() == Some(user)
     }
 
     /// The name, or the address when there is none.
@@ -130,5 +173,5 @@ fn person(row: PersonRow) -> Person {
         _ => Role::Viewer,
     };
     let PersonRow { id, email, first_name, last_name, user_type, role: role_name, sites } = row;
-    Person { id, email, first_name, last_name, user_type, role_name, role, sites }
+    Person { id, email, first_name, last_name, user_type, role_name, role, standing: Standing::Member, sites }
 }

@@ -7,23 +7,28 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sync::peers::{Peers, Wait};
+use sync::sqlite::emergency_codes;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::self_state;
 use sync::sqlite::sessions::{self, SessionRow};
+use sync::wire::one_time_code;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::App;
+use crate::action::{self, Act};
 use crate::audit::{self, Event};
+use crate::break_glass;
 use crate::clock::Clock;
 use crate::lockouts::{Turn, Waits};
 use crate::people::{self, Person};
@@ -52,6 +57,7 @@ pub struct Door {
     waits: Arc<Waits>,
     peers: Arc<Peers>,
     checks: Arc<Semaphore>,
+    work: Arc<AtomicU64>,
     queue: Arc<Semaphore>,
 }
 
@@ -84,7 +90,28 @@ pub struct Visitor {
     pub site: Uuid,
     /// When the session ends at the latest, in stored form, as this box's clock stands now.
     pub expires_at: String,
+    /// The session's id.
+    pub session: Uuid,
     token_hash: Vec<u8>,
+}
+
+/// A session as people see it; times are in stored form, as this box's clock stands now.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its id, from which the token does not follow.
+    pub id: Uuid,
+    /// The person; `None` for whoever had an emergency code.
+    pub user: Option<Uuid>,
+    /// The person's name.
+    pub name: String,
+    /// Whether it is the one that asks.
+    pub is_own: bool,
+    /// Since when.
+    pub created_at: String,
+    /// When it was last used, give or take a minute.
+    pub last_used_at: String,
+    /// When it ends at the latest.
+    pub expires_at: String,
 }
 
 /// Why somebody is not signed in.
@@ -93,6 +120,9 @@ pub enum SignInError {
     /// The address or the secret is wrong; which of them is not told.
     #[error("the e-mail address or the PIN is wrong")]
     Wrong,
+    /// The emergency code is wrong, used or revoked; which of them is not told.
+    #[error("the emergency code is wrong, or was used already")]
+    WrongCode,
     /// Too many wrong secrets, for this address.
     #[error("too many wrong tries: wait, or ask for a new PIN")]
     Wait {
@@ -119,6 +149,7 @@ impl Default for Door {
             waits: Arc::default(),
             peers: Arc::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
+            work: Arc::default(),
             queue: Arc::new(Semaphore::new(CHECKS_WAITING_MAX)),
         }
     }
@@ -133,6 +164,14 @@ impl Door {
         self.let_try(app, peer, self.try_secret(app, email, secret)).await
     }
 
+    /// Begins a session with an emergency code, which is used up in the same moment. `peer` is where somebody asks from.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn sign_in_by_code(&self, app: &App, peer: IpAddr, code: &str) -> Result<SignedIn, SignInError> {
+        self.let_try(app, peer, self.try_code(app, code)).await
+    }
+
     /// Counts a try to the device that it comes from, if it is a wrong one.
     async fn let_try(
         &self,
@@ -143,10 +182,15 @@ impl Door {
         let wait = |Wait { ms }: Wait| SignInError::PeerWait { ms };
         self.peers.take_turn(peer, app.clock.monotonic_ms()).map_err(wait)?;
         let tried = attempt.await;
-        if !matches!(tried, Err(SignInError::Wrong)) {
+        if !matches!(tried, Err(SignInError::Wrong | SignInError::WrongCode)) {
             self.peers.give_back(peer);
         }
         tried
+    }
+
+    /// How much work went into checking secrets, in KiB of memory times passes over them: what a try can be timed by.
+    pub fn work(&self) -> u64 {
+        self.work.load(Ordering::Relaxed)
     }
 
     async fn try_secret(&self, app: &App, email: &str, secret: &str) -> Result<SignedIn, SignInError> {
@@ -164,6 +208,22 @@ impl Door {
                 Err(SignInError::Wrong)
             }
         }
+    }
+
+    async fn try_code(&self, app: &App, code: &str) -> Result<SignedIn, SignInError> {
+        let clock = app.clock;
+        let code_hash = hash(&one_time_code::normal(code.get(..INPUT_CHARS_MAX).unwrap_or(code)));
+        let work = move |connection: &mut Connection| -> Result<_, Refusal> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let used = emergency_codes::use_up(&tx, &code_hash, &times::timestamp(clock.unix_ms()))?;
+            let signed_in = match used {
+                Some(code) => Some(begin(&tx, clock, Person::emergency(), Some(code))?),
+                None => None,
+            };
+            tx.commit()?;
+            Ok(signed_in)
+        };
+        app.db.write(work).await?.ok_or(SignInError::WrongCode)
     }
 
     async fn take_turn(&self, app: &App, email: String) -> Result<Candidate, SignInError> {
@@ -184,9 +244,11 @@ impl Door {
 
     async fn check(&self, verifier: String, secret: String) -> bool {
         let Ok(_permit) = self.checks.acquire().await else { return false };
+        let work = Arc::clone(&self.work);
         let check = move || {
-            let verifier = PasswordHash::new(&verifier);
-            verifier.is_ok_and(|verifier| Argon2::default().verify_password(secret.as_bytes(), &verifier).is_ok())
+            let Ok(verifier) = PasswordHash::new(&verifier) else { return false };
+            work.fetch_add(Params::try_from(&verifier).map_or(0, |params| cost(&params)), Ordering::Relaxed);
+            Argon2::default().verify_password(secret.as_bytes(), &verifier).is_ok()
         };
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
@@ -209,18 +271,29 @@ impl Door {
 /// # Errors
 /// [`Refusal::NotEnrolled`], [`Refusal::MembershipEnded`], [`Refusal::Store`].
 pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn, Refusal> {
-    let edge = self_state::load(tx)?;
-    let tenant = edge.tenant.ok_or(Refusal::NotEnrolled)?;
+    let tenant = self_state::load(tx)?.tenant.ok_or(Refusal::NotEnrolled)?;
     let person = people::find(tx, tenant, user)?.ok_or(Refusal::MembershipEnded)?;
+    begin(tx, clock, person, None)
+}
+
+/// Begins a session of a person, or, with an emergency code that is used up already, of nobody.
+fn begin(tx: &Transaction<'_>, clock: Clock, person: Person, code: Option<Uuid>) -> Result<SignedIn, Refusal> {
+    let tenant = self_state::load(tx)?.tenant.ok_or(Refusal::NotEnrolled)?;
+    let age_ms = if code.is_some() { break_glass::AGE_MS_MAX } else { AGE_MS_MAX };
     let (steady_ms, token) = (clock.steady_ms(), URL_SAFE_NO_PAD.encode(clock.random::<32>()));
     let steady = times::timestamp(steady_ms);
-    let expires_at = times::timestamp(steady_ms.saturating_add(AGE_MS_MAX));
+    let expires_at = times::timestamp(steady_ms.saturating_add(age_ms));
     sessions::remove_expired(tx, &steady, &times::timestamp(steady_ms.saturating_sub(IDLE_MS_MAX)))?;
-    let session = SessionRow { user, last_seen_at: steady, expires_at };
+    let (id, user, created_at) = (clock.uuid_v4(), person.user().unwrap_or_default(), steady.clone());
+    let session = SessionRow { id, user, code, created_at, last_seen_at: steady, expires_at };
     sessions::insert(tx, &hash(&token), &session)?;
-    let event = Event { action: "login", resource_type: "session", resource: None, details: "{}".to_owned() };
+    let details = match code {
+        Some(code) => audit::with_text("{}", break_glass::RESOURCE, &code.to_string()),
+        None => "{}".to_owned(),
+    };
+    let event = Event { action: "login", resource_type: "session", resource: Some(id), details };
     let now = times::timestamp(clock.unix_ms());
-    audit::record(tx, clock.uuid_v7(), &now, Some(tenant), Some(user), event)?;
+    audit::record(tx, clock.uuid_v7(), &now, Some(tenant), person.user(), event)?;
     Ok(SignedIn { token, expires_at: told(clock, &session.expires_at), person })
 }
 
@@ -254,19 +327,79 @@ async fn look(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<Option<(Vis
     let clock = app.clock;
     let look = move |tx: &Transaction<'_>| -> Result<_, Refusal> {
         let Some(session) = sessions::find(tx, &token_hash)? else { return Ok(None) };
-        let now = times::timestamp(now_ms);
-        let idle_until = times::shifted(&session.last_seen_at, i64::try_from(IDLE_MS_MAX).unwrap_or(i64::MAX));
-        if now >= session.expires_at || now >= idle_until {
+        if !lives(&session, now_ms) {
             return Ok(None);
         }
         let edge = self_state::load(tx)?;
         let Some((tenant, site)) = edge.tenant.zip(edge.site) else { return Ok(None) };
-        let Some(person) = people::find(tx, tenant, session.user)? else { return Ok(None) };
+        let Some(person) = person_of(tx, tenant, &session)? else { return Ok(None) };
         let expires_at = told(clock, &session.expires_at);
-        let visitor = Visitor { person, tenant, site, expires_at, token_hash };
+        let visitor = Visitor { person, tenant, site, expires_at, session: session.id, token_hash };
         Ok(Some((visitor, session.last_seen_at)))
     };
     app.db.snapshot(look).await
+}
+
+fn lives(session: &SessionRow, now_ms: u64) -> bool {
+    let now = times::timestamp(now_ms);
+    let idle_until = times::shifted(&session.last_seen_at, i64::try_from(IDLE_MS_MAX).unwrap_or(i64::MAX));
+    now < session.expires_at && now < idle_until
+}
+
+fn person_of(tx: &Connection, tenant: Uuid, session: &SessionRow) -> Result<Option<Person>, StoreError> {
+    match session.code {
+        Some(_) => Ok(Some(Person::emergency())),
+        None => people::find(tx, tenant, session.user),
+    }
+}
+
+/// The sessions of this edge that a visitor may see, the last used first: their own, and for who administers the tenant
+/// everybody's.
+///
+/// # Errors
+/// [`Refusal::Store`].
+pub fn list(tx: &Connection, visitor: &Visitor, clock: Clock) -> Result<Vec<SessionView>, Refusal> {
+    let mut views = Vec::new();
+    for session in visible(tx, &visitor.person, visitor.session)? {
+        if !lives(&session, clock.steady_ms()) {
+            continue;
+        }
+        let Some(person) = person_of(tx, visitor.tenant, &session)? else { continue };
+        views.push(SessionView {
+            id: session.id,
+            user: person.user(),
+            name: person.name(),
+            is_own: session.id == visitor.session,
+            created_at: told(clock, &session.created_at),
+            last_used_at: told(clock, &session.last_seen_at),
+            expires_at: told(clock, &session.expires_at),
+        });
+    }
+    Ok(views)
+}
+
+fn visible(tx: &Connection, person: &Person, own: Uuid) -> Result<Vec<SessionRow>, StoreError> {
+    let all = sessions::list(tx)?.into_iter();
+    Ok(all.filter(|session| session.id == own || person.oversees(session.user)).collect())
+}
+
+/// Ends a session that the visitor may see.
+///
+/// # Errors
+/// [`Refusal::NotFound`] also for one that they may not see; [`Refusal::MembershipEnded`], [`Refusal::Store`].
+pub async fn end(app: &App, visitor: &Visitor, id: Uuid) -> Result<(), Refusal> {
+    let own = visitor.session;
+    let end = move |tx: &Transaction<'_>, act: &Act| {
+        let visible = visible(tx, &act.person, own)?;
+        let session = visible.iter().find(|session| session.id == id).ok_or(Refusal::NotFound("session"))?;
+        sessions::remove_by_id(tx, id)?;
+        let details = match session.code {
+            Some(code) => audit::with_text("{}", break_glass::RESOURCE, &code.to_string()),
+            None => audit::with_text("{}", "of", &session.user.to_string()),
+        };
+        act.record(tx, Event { action: "logout", resource_type: "session", resource: Some(id), details })
+    };
+    action::perform(app, &visitor.person, end).await
 }
 
 /// Ends a visitor's session.
@@ -278,9 +411,10 @@ pub async fn sign_out(app: &App, visitor: &Visitor) -> Result<(), Refusal> {
     let work = move |connection: &mut Connection| -> Result<_, Refusal> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         sessions::remove(&tx, &visitor.token_hash)?;
-        let event = Event { action: "logout", resource_type: "session", resource: None, details: "{}".to_owned() };
+        let (resource, details) = (Some(visitor.session), "{}".to_owned());
+        let event = Event { action: "logout", resource_type: "session", resource, details };
         let now = times::timestamp(clock.unix_ms());
-        audit::record(&tx, clock.uuid_v7(), &now, Some(visitor.tenant), Some(visitor.person.id), event)?;
+        audit::record(&tx, clock.uuid_v7(), &now, Some(visitor.tenant), visitor.person.user(), event)?;
         tx.commit()?;
         Ok(())
     };
@@ -292,6 +426,10 @@ fn told(clock: Clock, steady: &str) -> String {
     let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     let drift_ms = signed(clock.unix_ms()).saturating_sub(signed(clock.steady_ms()));
     if drift_ms.unsigned_abs() < DRIFT_MS_MAX { steady.to_owned() } else { times::shifted(steady, drift_ms) }
+}
+
+fn cost(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
 }
 
 struct Candidate {
@@ -351,7 +489,8 @@ async fn touch(app: &App, token_hash: Vec<u8>, now_ms: u64) -> Result<(), StoreE
     app.db.write(work).await
 }
 
-fn hash(token: &str) -> Vec<u8> {
+/// What is kept of a token or a code.
+pub(crate) fn hash(token: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, token.as_bytes()).as_ref().to_vec()
 }
 

@@ -35,6 +35,10 @@ pub use tokio_rustls::TlsAcceptor;
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 44\r\n\r\ntoo many connections: try again in a moment\n";
 
+/// Lines of a request's head. More are answered 431.
+pub const HEAD_LINES_MAX: usize = 100;
+/// Bytes of a request's head. More are answered 431, or 414 when they are the target's.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How a listener speaks TLS.
 #[derive(Clone)]
 pub struct Tls {
@@ -82,6 +86,7 @@ pub async fn serve(
     let head = Duration::from_millis(limits.head_ms_max);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head);
+    http.max_headers(HEAD_LINES_MAX).max_buf_size(HEAD_BYTES_MAX);
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = GracefulShutdown::new();
     // Dropped at the end: a handshake has no request under way that would have to be waited for.

@@ -9,6 +9,7 @@ mod page_tls;
 mod people;
 mod private_files;
 mod roles;
+mod scripts;
 mod secrets;
 mod walls;
 mod web;

@@ -17,6 +17,9 @@ use uuid::Uuid;
 /// Nobody, then one person of each role.
 const PEOPLE: [&str; 5] = ["", "victor", "maria", "adam", "olga"];
 
+/// Somebody else, a system administrator who is a member.
+const STAFF: &str = "00000000-0000-4000-8000-000000000005";
+
 /// A method of a route, asked about one thing.
 struct Ask {
     method: &'static str,
@@ -58,6 +61,11 @@ const fn administer(status: u16) -> [u16; 5] {
     [401, 403, 403, status, status]
 }
 
+/// What is there only for those who administer the tenant.
+const fn oversee(status: u16) -> [u16; 5] {
+    [401, 404, 404, status, status]
+}
+
 /// What is the same whatever it is about.
 const fn ask(method: &'static str, route: &'static str, statuses: [u16; 5]) -> Ask {
     Ask { method, route, path: route, body: Empty, own: statuses, other: statuses, foreign: statuses }
@@ -92,6 +100,9 @@ impl Ask {
 const ASKS: &[Ask] = &[
     ask("POST", "/api/v1/session", [201; 5]).with(Json(r#"{"email":"maria@acme.example","secret":"402817"}"#)),
     ask("DELETE", "/api/v1/session", [401, 204, 204, 204, 204]),
+    ask("GET", "/api/v1/sessions", READ),
+    // Of somebody else.
+    ask("DELETE", "/api/v1/sessions/{id}", oversee(204)).at("/api/v1/sessions/{session}").but(oversee(204), ABSENT),
     ask("GET", "/api/v1/me", READ),
     ask("GET", "/api/v1/tasks", READ).at("/api/v1/tasks?site_id={site}&device_id={device}"),
     ask("POST", "/api/v1/tasks", write(201))
@@ -166,6 +177,11 @@ const ASKS: &[Ask] = &[
     ask("GET", "/sign-in", OPEN),
     ask("POST", "/sign-in", [303; 5]).with(Form("email=maria%40acme.example&secret=402817")),
     ask("POST", "/sign-out", [401, 303, 303, 303, 303]).with(Form("")),
+    ask("GET", "/sessions", READ),
+    ask("POST", "/sessions/{id}/end", oversee(303))
+        .at("/sessions/{session}/end")
+        .with(Form(""))
+        .but(oversee(303), ABSENT),
     ask("GET", "/tasks", READ).at("/tasks?view=all"),
     ask("POST", "/tasks", write(303)).with(Form("title=x&device_id={device}")).but(administer(303), WRONG),
     ask("GET", "/tasks/new", write(200)),
@@ -289,17 +305,26 @@ struct Rows {
     task: String,
     conflict: String,
     refused: String,
+    session: String,
     version: String,
 }
 
 impl Rows {
-    const NAMES: [&str; 6] = ["{site}", "{device}", "{task}", "{conflict}", "{refused}", "{version}"];
+    const NAMES: [&str; 7] = ["{site}", "{device}", "{task}", "{conflict}", "{refused}", "{session}", "{version}"];
 
     async fn make(desk: &Desk, about: About) -> Self {
         let id = || desk.app.clock.uuid_v4().to_string();
         let site = if about == About::Own { HERE.to_owned() } else { id() };
-        let mut rows = Self { site, device: id(), task: id(), conflict: id(), refused: id(), version: String::new() };
-        let Self { site, device, task, conflict, .. } = &rows;
+        let mut rows = Self {
+            site,
+            device: id(),
+            task: id(),
+            conflict: id(),
+            refused: id(),
+            session: id(),
+            version: String::new(),
+        };
+        let Self { site, device, task, conflict, session, .. } = &rows;
         let tenant = if about == About::Foreign { FOREIGN_TENANT } else { TENANT };
         let site_row = format!("insert into sites (id, tenant_id, name) values ('{site}', '{tenant}', 'There');");
         let things = format!(
@@ -312,9 +337,13 @@ impl Rows {
                 json_object('dot', json_array(8, 1, 1), 'value', 'y'));",
             catalog::by_name("tasks").unwrap().id.0
         );
+        let somebody = format!(
+            "insert into sync_sessions (token_hash, user_id, created_at, last_seen_at, expires_at, id) values
+               (randomblob(32), '{STAFF}', '2999', '2999-01-01T00:00:00.000000Z', '2999-01-02T00:00:00.000000Z', '{session}');"
+        );
         let sql = match about {
-            About::Own => format!("{things} {lost}"),
-            About::Other => format!("{site_row} {things} {lost}"),
+            About::Own => format!("{things} {lost} {somebody}"),
+            About::Other => format!("{site_row} {things} {lost} {somebody}"),
             About::Foreign => {
                 format!("update sync_self set applying = 1; {site_row} {things} update sync_self set applying = 0;")
             }
@@ -338,9 +367,9 @@ impl Rows {
         named.fold(text.to_owned(), |text, (name, id)| text.replace(id, name))
     }
 
-    fn names(&self) -> [(&'static str, &str); 6] {
-        let Self { site, device, task, conflict, refused, version } = self;
-        let ids: [&str; 6] = [site, device, task, conflict, refused, version];
+    fn names(&self) -> [(&'static str, &str); 7] {
+        let Self { site, device, task, conflict, refused, session, version } = self;
+        let ids: [&str; 7] = [site, device, task, conflict, refused, session, version];
         std::array::from_fn(|index| (Self::NAMES[index], ids[index]))
     }
 }

@@ -32,6 +32,7 @@ fn a_backup_holds_everything_and_can_be_an_edge_again() {
     fs::write(desk.file("credential.json"), CREDENTIAL).unwrap();
     desk.sql(&format!("update tasks set title = 'unsent' where id = '{TASK_HERE}'"));
     desk.sql("insert into sync_sessions (token_hash, user_id, created_at, last_seen_at, expires_at) values (x'00', 'x', '', '', '')");
+    desk.sql("insert into sync_emergency_codes (id, code_hash, created_at, used_at) values ('x', x'00', '', null)");
     let file = path(&desk.scratch, "monday.backup");
     let said = desk.says(&["backup", &file]);
     says(&said, &[&file, "1 of them waiting", "keep it as you keep a key"]);
@@ -39,6 +40,8 @@ fn a_backup_holds_everything_and_can_be_an_edge_again() {
     assert_eq!(desk.scratch.names(), ["data", "monday.backup"], "nothing is left beside it");
     assert!(one(&file, "select credential from sync_backup").contains("hush"));
     assert_eq!(one(&file, "select count(*) from sync_sessions"), "Integer(0)", "nobody is signed in by a restore");
+    let codes = one(&file, "select count(*) from sync_emergency_codes");
+    assert_eq!(codes, "Integer(0)", "no used code is good again");
 
     let dump = desk.says(&["dump"]);
     let replacement = path(&desk.scratch, "replacement");

@@ -1,6 +1,7 @@
 //! What the tests share: real processes, and the checkers that judge them. Nothing here is linked into a product.
 
 pub mod api;
+pub mod browser;
 pub mod campaign;
 pub mod centre;
 pub mod checkers;

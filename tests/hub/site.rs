@@ -20,7 +20,7 @@ use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
 use sync::wire::renewal;
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
-use sync::wire::{conflict, convert};
+use sync::wire::{conflict, convert, one_time_code};
 use tests::postgres::{Cluster, connect, fresh_database, shared_cluster};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -118,7 +118,7 @@ impl Centre {
     }
 
     pub(crate) async fn code(&self, tenant: Uuid, site: Uuid, name: &str, valid_ms: u64) -> String {
-        let code = edge_auth::code(*hub::clock::id().as_bytes().first_chunk().unwrap());
+        let code = one_time_code::code(*hub::clock::id().as_bytes().first_chunk().unwrap());
         let place = edges::Place { tenant, site, site_name: String::new() };
         edges::issue(&self.sql, &edge_auth::hash(&code), &place, name, valid_ms).await.unwrap();
         code

@@ -58,7 +58,7 @@ pub(super) async fn run(
         return Err(Refusal::invalid("operations", Mistake::Value, reason).into());
     }
     let all = move |tx: &Transaction<'_>, act: &Act| repeat.once(tx, act, || perform(tx, act, operations));
-    Ok(action::perform(&server.app, visitor.person.id, all).await?.into_response())
+    Ok(action::perform(&server.app, &visitor.person, all).await?.into_response())
 }
 
 fn perform(tx: &Transaction<'_>, act: &Act, operations: Vec<Fields>) -> Result<Answer, Refusal> {

@@ -27,6 +27,13 @@ pub const WRONG_CREDENTIALS: ErrorCode = ErrorCode::new(
     "the e-mail address or the PIN is wrong; which of them is not told",
     "try again, or have the PIN set anew at the centre",
 );
+/// `wrong_code`
+pub const WRONG_CODE: ErrorCode = ErrorCode::new(
+    "wrong_code",
+    401,
+    "the emergency code is wrong, revoked, or was used already; which of them is not told",
+    "use another code, or have the operator of the box make one: `edge break-glass new`",
+);
 /// `forbidden`
 pub const FORBIDDEN: ErrorCode =
     ErrorCode::new("forbidden", 403, "the person's role or sites do not allow it", "ask an admin of the tenant");
@@ -91,6 +98,13 @@ pub const VERSION_MISMATCH: ErrorCode = ErrorCode::new(
     412,
     "the row is not in the version that If-Match names; `current` is the row as it is",
     "look at the current row and decide again",
+);
+/// `unsupported_coding`
+pub const UNSUPPORTED_CODING: ErrorCode = ErrorCode::new(
+    "unsupported_coding",
+    415,
+    "the body is compressed, which is not taken here",
+    "send it without Content-Encoding",
 );
 /// `wrong_host`
 pub const WRONG_HOST: ErrorCode = ErrorCode::new(
@@ -228,6 +242,7 @@ pub const CODES: &[ErrorCode] = &[
     INVALID_HEADER,
     UNAUTHORIZED,
     WRONG_CREDENTIALS,
+    WRONG_CODE,
     FORBIDDEN,
     CROSS_SITE,
     NOT_FOUND,
@@ -241,6 +256,7 @@ pub const CODES: &[ErrorCode] = &[
     VERSION_MISMATCH,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    UNSUPPORTED_CODING,
     WRONG_HOST,
     NOT_AN_OBJECT,
     UNKNOWN_FIELD,

@@ -114,7 +114,7 @@ async fn decision(
     let work = move |tx: &Transaction<'_>, act: &Act| {
         repeat.once(tx, act, || Ok(Answer::json(StatusCode::OK, &json(&decide(tx, act, id)?))))
     };
-    Ok(action::perform(&server.app, visitor.person.id, work).await?.into_response())
+    Ok(action::perform(&server.app, &visitor.person, work).await?.into_response())
 }
 
 /// A conflict as a program reads it.

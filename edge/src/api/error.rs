@@ -1,7 +1,7 @@
 //! What is refused, as RFC 9457 problems. Codes are stable; details are for people.
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rusqlite::ErrorCode as SqliteCode;
@@ -50,6 +50,9 @@ pub enum Error {
     /// The body is of another type.
     #[error("send the body as {0}")]
     MediaType(&'static str),
+    /// The body is compressed.
+    #[error("send the body as it is, without Content-Encoding")]
+    Coding,
     /// A query parameter cannot be taken.
     #[error("{name}: {reason}")]
     Parameter {
@@ -111,6 +114,7 @@ impl Error {
             Self::TooSlow => codes::REQUEST_TIMEOUT,
             Self::Truncated => codes::TRUNCATED,
             Self::MediaType(_) => codes::UNSUPPORTED_MEDIA_TYPE,
+            Self::Coding => codes::UNSUPPORTED_CODING,
             Self::Parameter { mistake: Mistake::Unknown, .. } => codes::UNKNOWN_PARAMETER,
             Self::Parameter { mistake, .. } => mistake_code(mistake),
             Self::Header { .. } => codes::INVALID_HEADER,
@@ -118,6 +122,7 @@ impl Error {
             Self::Unwritten(_) => codes::INTERNAL,
             Self::ExchangeFailed(_) => codes::EXCHANGE_FAILED,
             Self::SignIn(SignInError::Wrong) => codes::WRONG_CREDENTIALS,
+            Self::SignIn(SignInError::WrongCode) => codes::WRONG_CODE,
             Self::SignIn(SignInError::Wait { .. }) => codes::LOCKED_OUT,
             Self::SignIn(SignInError::PeerWait { .. }) => codes::TOO_MANY_TRIES,
             Self::SignIn(SignInError::Crowded) => codes::TOO_MANY_REQUESTS,
@@ -167,12 +172,13 @@ impl Error {
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::SignedOut | Self::SignIn(SignInError::Wrong) => {
+            Self::SignedOut | Self::SignIn(SignInError::Wrong | SignInError::WrongCode) => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::SignIn(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => {
                 Some((RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1))))
             }
+            Self::Coding => Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::SignIn(SignInError::Crowded) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Crowded => Some((RETRY_AFTER, HeaderValue::from(30))),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from(5))),

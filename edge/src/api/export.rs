@@ -76,7 +76,7 @@ pub(super) async fn export(
         let details = format!("{{\"table\":\"{}\"}}", table.name);
         act.record(tx, Event { action: "export", resource_type: crate::edits::noun(table), resource: None, details })
     };
-    action::perform(&server.app, visitor.person.id, note).await?;
+    action::perform(&server.app, &visitor.person, note).await?;
 
     let export = Export { server, table, found, request, format, place: Place::Start };
     let kind = match format {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::uri::Authority;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -83,7 +85,7 @@ pub fn router(app: App, closing: watch::Receiver<bool>) -> Router {
         .fallback(web::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(hosts, know_host))
+        .layer(middleware::from_fn_with_state(hosts, know_head))
         .layer(middleware::from_fn(guard_answers))
         .with_state(Server {
             app,
@@ -101,6 +103,8 @@ pub fn paths() -> Vec<&'static str> {
 fn routes() -> Vec<(&'static str, MethodRouter<Server>)> {
     vec![
         ("/api/v1/session", post(sessions::sign_in).delete(sessions::sign_out)),
+        ("/api/v1/sessions", get(sessions::list)),
+        ("/api/v1/sessions/{id}", delete(sessions::end)),
         ("/api/v1/me", get(sessions::me)),
         ("/api/v1/tasks", many(&tasks::TASKS)),
         ("/api/v1/tasks/{id}", one(&tasks::TASKS)),
@@ -130,12 +134,19 @@ fn routes() -> Vec<(&'static str, MethodRouter<Server>)> {
     ]
 }
 
-/// Refuses what is not for this edge, whatever it asks for, before anything else of it is looked at.
-async fn know_host(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+/// Refuses what is not for this edge, whatever it asks for, before anything else of it is looked at, and what is packed.
+async fn know_head(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match foreign_host(&hosts, &request) {
+        None if is_coded(&request) => error::Error::Coding.into_response(),
         None => next.run(request).await,
         Some(host) => error::Error::WrongHost(host).into_response(),
     }
+}
+
+/// Whether a body is compressed. None is unpacked here, so none can be larger than it came.
+fn is_coded(request: &Request) -> bool {
+    let codings = request.headers().get_all(CONTENT_ENCODING).iter();
+    codings.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The host that a request is for, unless it is this one; empty when it names none. A target in absolute form names one

@@ -109,7 +109,7 @@ async fn create(
     let create = move |tx: &Transaction<'_>, act: &Act| {
         repeat.once(tx, act, || Ok(Answer::row(StatusCode::CREATED, &(resource.create)(tx, act, draft)?)))
     };
-    Ok(action::perform(&server.app, visitor.person.id, create).await?.into_response())
+    Ok(action::perform(&server.app, &visitor.person, create).await?.into_response())
 }
 
 async fn change(
@@ -126,7 +126,7 @@ async fn change(
         let known = expected.as_deref().map_or(Known::Any, Known::Version);
         (resource.change)(tx, act, id, draft, known)
     };
-    let record = action::perform(&server.app, visitor.person.id, change).await?;
+    let record = action::perform(&server.app, &visitor.person, change).await?;
     Ok(answer(StatusCode::OK, &record))
 }
 
@@ -139,6 +139,6 @@ async fn delete(
 ) -> Result<Response, Error> {
     let expected = expected_version(&headers);
     let delete = move |tx: &Transaction<'_>, act: &Act| (resource.delete)(tx, act, id, expected.as_deref());
-    action::perform(&server.app, visitor.person.id, delete).await?;
+    action::perform(&server.app, &visitor.person, delete).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

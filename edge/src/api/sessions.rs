@@ -15,11 +15,13 @@ use uuid::Uuid;
 use super::Server;
 use super::body::Fields;
 use super::error::Error;
-use super::visitor::{clear_cookie, set_cookie};
+use super::paging;
+use super::query::Parameters;
+use super::visitor::{Id, clear_cookie, set_cookie};
 use crate::edits;
 use crate::people::Person;
 use crate::refusal::Refusal;
-use crate::sessions::{self, Visitor};
+use crate::sessions::{self, SessionView, Visitor};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
@@ -32,6 +34,28 @@ pub(super) struct SessionJson {
     #[schema(format = DateTime)]
     expires_at: String,
     person: PersonJson,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionEntry)]
+/// A session that somebody has at this edge.
+pub(super) struct EntryJson {
+    /// The token does not follow from it.
+    id: Uuid,
+    /// The person; null for whoever had an emergency code.
+    user_id: Option<Uuid>,
+    #[schema(example = "Mei Lindqvist")]
+    name: String,
+    /// Whether it is the one that asks.
+    current: bool,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Give or take a minute.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    /// When it ends at the latest.
+    #[schema(format = DateTime)]
+    expires_at: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -83,9 +107,17 @@ pub(super) async fn sign_in(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut fields: Fields,
 ) -> Result<Response, Error> {
-    let (email, secret) = (fields.take_text("email")?, fields.take_text("secret")?);
-    fields.finish()?;
-    let signed_in = server.door.sign_in(&server.app, peer.ip(), &email, &secret).await?;
+    let signed_in = match fields.take_optional_text("code")? {
+        Some(code) => {
+            fields.finish()?;
+            server.door.sign_in_by_code(&server.app, peer.ip(), &code).await?
+        }
+        None => {
+            let (email, secret) = (fields.take_text("email")?, fields.take_text("secret")?);
+            fields.finish()?;
+            server.door.sign_in(&server.app, peer.ip(), &email, &secret).await?
+        }
+    };
     let cookie = set_cookie(&server.app.config, &signed_in.token);
     let session = SessionJson {
         token: signed_in.token,
@@ -99,6 +131,27 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(State(server): State<Server>, visitor: Visitor) -> Result<Response, Error> {
     sessions::sign_out(&server.app, &visitor).await?;
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, clear_cookie(&server.app.config))]).into_response())
+}
+
+pub(super) async fn list(
+    State(server): State<Server>,
+    visitor: Visitor,
+    parameters: Parameters,
+) -> Result<Response, Error> {
+    parameters.finish()?;
+    let clock = server.app.clock;
+    let views = server.app.db.snapshot(move |tx| sessions::list(tx, &visitor, clock)).await?;
+    Ok(paging::list(views.into_iter().map(entry).collect(), None))
+}
+
+pub(super) async fn end(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
+    sessions::end(&server.app, &visitor, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn entry(view: SessionView) -> EntryJson {
+    let SessionView { id, user, name, is_own, created_at, last_used_at, expires_at } = view;
+    EntryJson { id, user_id: user, name, current: is_own, created_at, last_used_at, expires_at }
 }
 
 pub(super) async fn me(State(server): State<Server>, visitor: Visitor) -> Result<Response, Error> {

@@ -71,7 +71,7 @@ pub(super) async fn quarantine(
 
 pub(super) async fn discard(State(server): State<Server>, visitor: Visitor, Id(id): Id) -> Result<Response, Error> {
     let discard = move |tx: &rusqlite::Transaction<'_>, act: &action::Act| quarantine::discard(tx, act, id);
-    action::perform(&server.app, visitor.person.id, discard).await?;
+    action::perform(&server.app, &visitor.person, discard).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -24,7 +24,7 @@ impl FromRequestParts<Server> for Visitor {
     async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Error> {
         let (token, from_cookie) = match bearer(&parts.headers) {
             Some(token) => (token, false),
-            None => (cookie(&parts.headers, &server.app.config).ok_or(Error::SignedOut)?, true),
+            None => (Cookie::of(&server.app.config).find(&parts.headers).ok_or(Error::SignedOut)?, true),
         };
         if from_cookie && !parts.method.is_safe() && !is_same_origin(&parts.headers) {
             return Err(Error::CrossSite);
@@ -63,24 +63,44 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 
 /// The header that gives a browser its session.
 pub fn set_cookie(config: &Config, token: &str) -> String {
-    cookie_with(config, token, AGE_MS_MAX / 1000)
+    Cookie::of(config).set(token, AGE_MS_MAX / 1000)
 }
 
 /// The header that takes it away.
 pub fn clear_cookie(config: &Config) -> String {
-    cookie_with(config, "", 0)
+    Cookie::of(config).set("", 0)
 }
 
-fn cookie_with(config: &Config, value: &str, seconds: u64) -> String {
-    let secure = if Visits::of(config) == Visits::Tls { "; Secure" } else { "" };
-    format!("{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}", cookie_name(config))
+/// The cookie that a browser keeps its session in.
+struct Cookie {
+    port: u16,
+    is_secure: bool,
 }
 
-/// Browsers share cookies between the ports of a host, so edges on one box tell theirs apart by the port. With TLS the name
-/// makes browsers refuse a cookie of it that was not set by this very host over TLS (RFC 6265bis, 4.1.3.2).
-fn cookie_name(config: &Config) -> String {
-    let prefix = if Visits::of(config) == Visits::Tls { "__Host-" } else { "" };
-    format!("{prefix}waystation-{}", config.listen.port())
+impl Cookie {
+    fn of(config: &Config) -> Self {
+        Self { port: config.listen.port(), is_secure: Visits::of(config) == Visits::Tls }
+    }
+
+    /// Browsers share cookies between the ports of a host, so edges on one box tell theirs apart by the port. They take one with
+    /// the prefix only over TLS, for the whole host and no other, so nobody can plant it (RFC 6265bis, 4.1.3.2).
+    fn name(&self) -> String {
+        let prefix = if self.is_secure { "__Host-" } else { "" };
+        format!("{prefix}waystation-{}", self.port)
+    }
+
+    fn set(&self, token: &str, seconds_max: u64) -> String {
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        format!("{}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds_max}{secure}", self.name())
+    }
+
+    /// The token that a request brings back.
+    fn find(&self, headers: &HeaderMap) -> Option<String> {
+        let name = self.name();
+        let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, token)| token.to_owned())
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -89,9 +109,22 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-fn cookie(headers: &HeaderMap, config: &Config) -> Option<String> {
-    let name = cookie_name(config);
-    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, token)| token.to_owned())
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn under_tls_the_cookie_has_the_prefix_that_browsers_guard_and_the_plain_one_does_not_count() {
+        let [plain, secure] = [false, true].map(|is_secure| Cookie { port: 7410, is_secure });
+        let attributes = "Path=/; HttpOnly; SameSite=Strict";
+        assert_eq!(plain.set("abc", 60), format!("waystation-7410=abc; {attributes}; Max-Age=60"));
+        assert_eq!(secure.set("abc", 60), format!("__Host-waystation-7410=abc; {attributes}; Max-Age=60; Secure"));
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_static("x=1; waystation-7410=planted; waystation-7411=other"));
+        assert_eq!((plain.find(&headers).as_deref(), secure.find(&headers)), (Some("planted"), None));
+        headers.append(COOKIE, HeaderValue::from_static("__Host-waystation-7410=own"));
+        assert_eq!(secure.find(&headers).as_deref(), Some("own"));
+    }
 }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod backup;
+mod break_glass;
 pub mod codes;
 mod completions;
 mod conflicts;
@@ -70,6 +71,7 @@ enum Command {
     Openapi(openapi::Arguments),
     Conflicts(conflicts::Arguments),
     Quarantine(quarantine::Arguments),
+    BreakGlass(break_glass::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
@@ -122,6 +124,7 @@ fn perform(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Openapi(arguments) => openapi::run(arguments).map(done),
         Command::Conflicts(arguments) => conflicts::run(&options, arguments).map(done),
         Command::Quarantine(arguments) => quarantine::run(&options, arguments).map(done),
+        Command::BreakGlass(arguments) => break_glass::run(&options, arguments).map(done),
         Command::Doctor(arguments) => doctor::run(&options, arguments).map(done),
         Command::Backup(arguments) => backup::run(&options, arguments).map(done),
         Command::Restore(arguments) => restore::run(&options, arguments).map(done),

@@ -105,7 +105,7 @@ pub(super) async fn decide(
         Decision::Restore(id) => conflicts::restore(tx, act, id),
         Decision::Dismiss(id) => conflicts::dismiss(tx, act, id),
     };
-    action::perform(&server.app, guest.0.person.id, work).await?;
+    action::perform(&server.app, &guest.0.person, work).await?;
     Ok(Redirect::to("/conflicts").into_response())
 }
 

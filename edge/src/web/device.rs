@@ -73,7 +73,7 @@ pub(super) async fn submit(
         let known = past.as_ref().map_or(Known::Any, Known::Page);
         actions::change(tx, act, id, sent.draft(table(), COLUMNS, clock)?, known)
     };
-    let (status, notice) = match action::perform(&server.app, guest.0.person.id, work).await {
+    let (status, notice) = match action::perform(&server.app, &guest.0.person, work).await {
         Ok(_) => return Ok(Redirect::to(&format!("/devices/{id}?saved")).into_response()),
         Err(Refusal::Invalid { field, reason, .. }) => {
             (StatusCode::UNPROCESSABLE_ENTITY, format!("{}: {reason}.", words::column(&field)))

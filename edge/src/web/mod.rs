@@ -18,6 +18,7 @@ mod devices;
 mod form;
 mod link;
 mod page;
+mod sessions;
 mod sign_in;
 mod task;
 mod tasks;
@@ -30,6 +31,8 @@ pub(crate) fn pages() -> Vec<(&'static str, MethodRouter<Server>)> {
         ("/", get(tasks::show)),
         ("/sign-in", get(sign_in::show).post(sign_in::submit)),
         ("/sign-out", post(sign_in::leave)),
+        ("/sessions", get(sessions::show)),
+        ("/sessions/{id}/end", post(sessions::end)),
         ("/tasks", get(tasks::show).post(task::create)),
         ("/tasks/new", get(task::show_new)),
         ("/tasks/{id}", get(task::show).post(task::submit)),

@@ -23,12 +23,25 @@ struct SignInPage {
     site: String,
     email: String,
     next: String,
-    passphrase: bool,
+    kind: Kind,
     notice: String,
 }
 
+/// What somebody signs in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pin,
+    Passphrase,
+    Code,
+}
+
 pub(super) async fn show(State(server): State<Server>, asked: Asked) -> Result<Response, PageError> {
-    let page = page(&server, "", asked.get("next"), asked.has("passphrase"), String::new()).await?;
+    let kind = match asked {
+        _ if asked.has("code") => Kind::Code,
+        _ if asked.has("passphrase") => Kind::Passphrase,
+        _ => Kind::Pin,
+    };
+    let page = page(&server, "", asked.get("next"), kind, String::new()).await?;
     Ok(render(StatusCode::OK, &page))
 }
 
@@ -38,19 +51,32 @@ pub(super) async fn submit(
     form: Submitted,
 ) -> Result<Response, PageError> {
     let (email, next) = (form.get("email"), form.get("next"));
-    let (status, notice) = match server.door.sign_in(&server.app, peer.ip(), email, form.get("secret")).await {
+    let code = form.get("code");
+    let kind = match form.get("passphrase") {
+        _ if !code.is_empty() => Kind::Code,
+        "1" => Kind::Passphrase,
+        _ => Kind::Pin,
+    };
+    let signed_in = match kind {
+        Kind::Code => server.door.sign_in_by_code(&server.app, peer.ip(), code).await,
+        Kind::Pin | Kind::Passphrase => server.door.sign_in(&server.app, peer.ip(), email, form.get("secret")).await,
+    };
+    let (status, notice) = match signed_in {
         Ok(signed_in) => {
             let cookie = set_cookie(&server.app.config, &signed_in.token);
             return Ok(([(SET_COOKIE, cookie)], Redirect::to(inside(next))).into_response());
         }
         Err(SignInError::Wrong) => (StatusCode::UNAUTHORIZED, "The e-mail address or the PIN is wrong.".to_owned()),
+        Err(SignInError::WrongCode) => {
+            (StatusCode::UNAUTHORIZED, "The emergency code is wrong, or was used already.".to_owned())
+        }
         Err(SignInError::Wait { ms } | SignInError::PeerWait { ms }) => (StatusCode::TOO_MANY_REQUESTS, wait(ms)),
         Err(SignInError::Crowded) => {
             (StatusCode::TOO_MANY_REQUESTS, "Many people are signing in just now. Try again.".to_owned())
         }
         Err(SignInError::Refused(refusal)) => return Err(refusal.into()),
     };
-    let page = page(&server, email, next, form.get("passphrase") == "1", notice).await?;
+    let page = page(&server, email, next, kind, notice).await?;
     Ok(render(status, &page))
 }
 
@@ -59,20 +85,14 @@ pub(super) async fn leave(State(server): State<Server>, Guest(visitor): Guest) -
     Ok(([(SET_COOKIE, clear_cookie(&server.app.config))], Redirect::to("/sign-in")).into_response())
 }
 
-async fn page(
-    server: &Server,
-    email: &str,
-    next: &str,
-    passphrase: bool,
-    notice: String,
-) -> Result<SignInPage, PageError> {
+async fn page(server: &Server, email: &str, next: &str, kind: Kind, notice: String) -> Result<SignInPage, PageError> {
     let read = |connection: &mut Connection| {
         let edge = self_state::load(connection)?;
         edge.site.map_or(Ok(None), |site| sites::name_and_timezone(connection, site))
     };
     let site = server.app.db.read(read).await?.map(|(name, _)| name).unwrap_or_default();
     let (email, next) = (email.to_owned(), inside(next).to_owned());
-    Ok(SignInPage { assets: &ASSETS, site, email, next, passphrase, notice })
+    Ok(SignInPage { assets: &ASSETS, site, email, next, kind, notice })
 }
 
 /// A path of this edge: whoever sends a link must not choose where people end up.

@@ -96,7 +96,7 @@ pub(super) async fn submit(
         let known = past.as_ref().map_or(Known::Any, Known::Page);
         actions::change(tx, act, id, sent.draft(table(), COLUMNS, clock)?, known)
     };
-    match action::perform(&server.app, guest.0.person.id, work).await {
+    match action::perform(&server.app, &guest.0.person, work).await {
         Ok(_) => Ok(Redirect::to(&after(&form, id)).into_response()),
         Err(Refusal::Invalid { field, reason, .. }) => {
             let notice = format!("{}: {reason}.", words::column(&field));
@@ -114,7 +114,7 @@ pub(super) async fn create(State(server): State<Server>, guest: Guest, form: Sub
         fill(&mut draft);
         Ok(actions::create(tx, act, draft)?.id.0)
     };
-    match action::perform(&server.app, guest.0.person.id, work).await {
+    match action::perform(&server.app, &guest.0.person, work).await {
         Ok(id) => Ok(Redirect::to(&format!("/tasks/{id}?saved")).into_response()),
         Err(Refusal::Invalid { field, reason, .. }) => {
             let notice = format!("{}: {reason}.", words::column(&field));
@@ -132,7 +132,7 @@ pub(super) async fn delete(
 ) -> Result<Response, PageError> {
     let version = form.get("version").to_owned();
     let work = move |tx: &Transaction<'_>, act: &Act| actions::delete(tx, act, id, Some(&version));
-    action::perform(&server.app, guest.0.person.id, work).await?;
+    action::perform(&server.app, &guest.0.person, work).await?;
     Ok(Redirect::to("/").into_response())
 }
 

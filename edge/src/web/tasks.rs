@@ -86,6 +86,8 @@ pub(super) async fn show(State(server): State<Server>, guest: Guest, asked: Aske
     let view = match asked.get("view") {
         "site" => "site",
         "all" => "all",
+        // Whoever came with an emergency code has none of their own.
+        "" if guest.0.person.user().is_none() => "site",
         _ => "mine",
     };
     let (done, q, visitor) = (asked.has("done"), asked.get("q").to_owned(), guest.0);

@@ -7,6 +7,7 @@ use super::{Failure, connect, print_json, print_line};
 use crate::hub::{clock, edge_auth};
 use crate::merge::limits::ENROLLMENT_MS;
 use crate::pg::edges::{self, Listed, Place};
+use crate::wire::one_time_code;
 
 /// The longest name of an edge, in characters.
 const NAME_CHARACTERS_MAX: usize = 63;
@@ -24,7 +25,7 @@ pub async fn enroll(database: &Config, slug: &str, site: &str, name: &str, json:
     if edges::name_taken(&client, name).await? {
         return Err(Failure::Input(format!("an edge is named {name} already; choose another name")));
     }
-    let code = edge_auth::code(clock::random()?);
+    let code = one_time_code::code(clock::random()?);
     let expires_at = edges::issue(&client, &edge_auth::hash(&code), &place, name, ENROLLMENT_MS).await?;
     if json {
         return print_json(&json!({"code": code, "expires_at": expires_at, "name": name, "tenant": slug,

@@ -21,33 +21,9 @@ use crate::pg::edges::Edge;
 use crate::pg::reach::Reach;
 use crate::wire::renewal::{self, Renew};
 
-/// Alphabet of enrolment codes: Crockford's base 32, without letters that look like digits.
-const CODE_ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Random bytes of an enrolment code, 80 bits for 15 minutes.
-pub const CODE_BYTES: usize = 10;
-
 /// What the hub keeps of a secret.
 pub fn hash(secret: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, secret.as_bytes()).as_ref().to_vec()
-}
-
-/// A new enrolment code, in groups of four.
-pub fn code(random: [u8; CODE_BYTES]) -> String {
-    let bits = random.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-    let letters = (0..16).map(|position| char::from(CODE_ALPHABET[(bits >> (75 - 5 * position)) as usize & 31]));
-    let letters: Vec<char> = letters.collect();
-    letters.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join("-")
-}
-
-/// A code as it was issued, from one as somebody typed it.
-pub fn normal_code(typed: &str) -> String {
-    let fold = |letter: char| match letter.to_ascii_uppercase() {
-        'O' => '0',
-        'I' | 'L' => '1',
-        letter => letter,
-    };
-    let letters: Vec<char> = typed.chars().filter(char::is_ascii_alphanumeric).map(fold).collect();
-    letters.chunks(4).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join("-")
 }
 
 /// Known by the head of the request, before its body is read.
@@ -137,14 +113,6 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
     use super::*;
-
-    #[test]
-    fn a_code_survives_sloppy_typing() {
-        let code = code([0xff, 0, 1, 2, 3, 4, 5, 6, 7, 0x20]);
-        assert_eq!(code.len(), 19);
-        assert_eq!(normal_code(&code), code);
-        assert_eq!(normal_code(&code.replace('-', " ").to_lowercase().replace('0', "o").replace('1', "l")), code);
-    }
 
     #[test]
     fn a_renewal_is_taken_from_the_edges_key_for_this_hubs_challenge_in_time_and_from_nothing_else() {

@@ -30,6 +30,7 @@ use crate::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd,
     PullLine, Verdict, Welcome,
 };
+use crate::wire::one_time_code;
 use crate::wire::renewal;
 use crate::wire::stream::{self, Writer};
 
@@ -80,7 +81,7 @@ async fn enrolled(hub: &Hub, enroll: &Enroll) -> Result<Response, Error> {
     let public_key = renewal::decode::<32>(&enroll.key).ok_or_else(malformed)?;
     let credential = renewal::credential(id, clock::random()?);
     let (code_hash, credential_hash) =
-        (edge_auth::hash(&edge_auth::normal_code(&enroll.code)), edge_auth::hash(&credential));
+        (edge_auth::hash(&one_time_code::normal(&enroll.code)), edge_auth::hash(&credential));
     let mut client = hub.rows.get(Reach::Nobody).await?;
     let present = present(&mut client).await?;
     let former = enroll.former.as_ref();

@@ -9,7 +9,7 @@
 //! | program | the version that made it |
 //! | credential | the text of `credential.json`; null for an edge that was never enrolled |
 //!
-//! Sessions are left out: who signed out must not be signed in again by a restore.
+//! Sessions and emergency codes are left out: a restore must sign nobody in, and make no used code good again.
 
 use std::fmt;
 use std::path::Path;
@@ -151,8 +151,9 @@ fn pack(tx: &Transaction<'_>, luggage: Luggage<'_>) -> Result<(), StoreError> {
 }
 
 fn sign_out(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    let delete = "delete from sync_sessions";
-    tx.execute(delete, [])?;
+    for table in ["sync_sessions", "sync_emergency_codes"] {
+        tx.execute(&format!("delete from {table}"), [])?;
+    }
     Ok(())
 }
 

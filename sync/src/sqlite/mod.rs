@@ -21,6 +21,7 @@ pub mod devices;
 pub mod digest;
 pub mod directory;
 pub mod dump;
+pub mod emergency_codes;
 pub mod error;
 mod evictions;
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::path::Parameter;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{Components, HttpMethod, Ref, RefOr};
 
 use super::examples::{self, AT, ID};
@@ -21,7 +23,7 @@ use crate::api::query::{Filter, Takes};
 use crate::api::repeat::{KEY, KEY_CHARS_MAX};
 use crate::api::resource::Resource;
 use crate::api::row::Sync;
-use crate::api::sessions::{MeJson, PersonJson, SessionJson, SiteJson, TenantJson};
+use crate::api::sessions::{EntryJson, MeJson, PersonJson, SessionJson, SiteJson, TenantJson};
 use crate::api::sync::QuarantineJson;
 use crate::edits;
 use crate::history::{Event, History, Person, Receipt, ReceiptState, Refused, RegisterHistory, Write};
@@ -66,6 +68,7 @@ pub(super) fn components() -> Components {
     derived::<SideJson>(&mut add, "ConflictSide");
     derived::<QuarantineJson>(&mut add, "Refused");
     derived::<SessionJson>(&mut add, "Session");
+    derived::<EntryJson>(&mut add, "SessionEntry");
     derived::<MeJson>(&mut add, "Me");
     derived::<PersonJson>(&mut add, "Person");
     derived::<TenantJson>(&mut add, "TenantName");
@@ -102,12 +105,17 @@ fn sessions() -> Vec<Described> {
         .property("email", text().examples(["operator@acme-corp.com"]))
         .property("secret", text().description(Some("The PIN or the passphrase.")).examples(["402817"]))
         .required("email")
-        .required("secret")
-        .into();
+        .required("secret");
+    let code = text().description(Some("An emergency code, good once.")).examples(["7F3K-9M2P-QX4T-0RZ8"]);
+    let code = ObjectBuilder::new().property("code", code).required("code");
+    let credentials = OneOfBuilder::new().item(credentials).item(code).build();
+    let credentials = RefOr::T(Schema::OneOf(credentials));
+    let entry = json!({"id": ID, "user_id": ID, "name": "Mei Lindqvist", "current": true, "created_at": AT,
+        "last_used_at": AT, "expires_at": AT});
     let example = json!({"email": "operator@acme-corp.com", "secret": "402817"});
     vec![
         operation(HttpMethod::Post, "/api/v1/session", "signIn", "session", "Sign in")
-            .about("Works with the WAN down. Browsers also get a cookie, which counts only for requests of the edge's own pages.")
+            .about("With an address and a secret, or with an emergency code for 12 hours of reading. Works with the WAN down. Browsers also get a cookie, which counts only for requests of the edge's own pages.")
             .public()
             .body(&[JSON], &credentials, &example)
             .answers(201, "The session.", Ref::from_schema_name("Session"), session)
@@ -115,6 +123,13 @@ fn sessions() -> Vec<Described> {
             .writes(),
         operation(HttpMethod::Delete, "/api/v1/session", "signOut", "session", "Sign out")
             .answers_nothing(204, "The session is over.")
+            .writes(),
+        operation(HttpMethod::Get, "/api/v1/sessions", "listSessions", "session", "List who is signed in here")
+            .about("One's own sessions; for admins and owners everybody's at this edge.")
+            .answers(200, "The list.", list_of("SessionEntry"), json!({"items": [entry], "next": null})),
+        operation(HttpMethod::Delete, "/api/v1/sessions/{id}", "endSession", "session", "End a session")
+            .about("One of those that are listed for who asks.")
+            .answers_nothing(204, "It is over.")
             .writes(),
         operation(HttpMethod::Get, "/api/v1/me", "me", "session", "Who am I, where?").answers(
             200,
