@@ -1,12 +1,13 @@
 //! A comparison with the centre, carried out: one question to the hub a step, and what its answer changes here.
 //!
 //! What is asked next is the comparison's own to say ([`sync::sqlite::comparison`]). One that is dropped in the middle has
-//! changed only rows that it had settled; the next one begins anew.
+//! changed only rows that it had settled; the next one begins anew. Nothing is compared while a push is unanswered.
 
 use rusqlite::Connection;
 use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::error::StoreError;
 use sync::sqlite::reconcile::{self, Theirs};
+use sync::sqlite::outbox;
 use sync::wire::message::PullRow;
 use sync::wire::recovery::Difference;
 use sync::wire::stream::Writer;
@@ -25,14 +26,20 @@ impl Exchange {
         Ok(self.app.db.write(reconcile::ask).await?)
     }
 
-    /// Begins a comparison.
+    /// Begins a comparison, when what is in flight was answered: the centre may have taken it, and forgotten since that such a
+    /// row was deleted. Compared before that, the row would stay because it waits, and wait no more when the answer comes.
     ///
     /// # Errors
     /// [`StepError`].
     pub async fn begin_comparison(&self, terms: Terms) -> Result<Comparison, StepError> {
         let reconcile = terms.reconcile.clone();
-        let work = move |connection: &mut Connection| reconcile::begin(connection, &reconcile);
-        self.app.db.write(work).await?;
+        let work = move |connection: &mut Connection| {
+            reconcile::begin(connection, &reconcile)?;
+            outbox::load(connection)
+        };
+        if self.app.db.write(work).await?.is_some() {
+            self.push().await?;
+        }
         Ok(self.app.db.read(move |connection: &mut Connection| Comparison::new(connection, terms)).await?)
     }
 

@@ -65,6 +65,8 @@ pub struct Node {
 #[derive(Debug)]
 enum Task {
     Nothing,
+    /// The answer to what was in flight when the hub asked for a comparison.
+    Answered(Terms),
     Accepted,
     Reidentified(Taken),
     Compared(Comparison),

@@ -21,12 +21,23 @@ impl World {
     pub(super) fn take(&mut self, site: usize, answer: Answer) {
         let now_ms = self.network.now_ms;
         let task = match answer {
-            Answer::Page(_) | Answer::Pushed(_) => Task::Nothing,
+            Answer::Page(_) => Task::Nothing,
             _ => std::mem::replace(&mut self.nodes[site].task, Task::Nothing),
         };
         match (answer, task) {
             (Answer::Welcome(welcome), _) => self.take_welcome(site, &welcome),
-            (Answer::Pushed(body), _) => self.take_receipt(site, &body),
+            (Answer::Pushed(body), Task::Answered(terms)) => {
+                if self.take_receipt(site, &body).is_some() {
+                    let jitter = self.jitter();
+                    self.begin_comparison(site, terms, jitter);
+                }
+            }
+            (Answer::Pushed(body), task) => {
+                self.nodes[site].task = task;
+                if let Some(result) = self.take_receipt(site, &body) {
+                    self.nodes[site].session.handle_pushed(result, now_ms);
+                }
+            }
             (Answer::Page(page), _) => {
                 self.nodes[site].arrived = Some(page);
                 self.nodes[site].session.handle_page();
@@ -83,8 +94,9 @@ impl World {
         node.session.handle_welcome(verdict, self.network.now_ms);
     }
 
-    fn take_receipt(&mut self, site: usize, body: &[u8]) {
-        let (now_ms, clock) = (self.network.now_ms, self.clock_of(site));
+    /// What the answer to a push comes to; `None` if it is that to another one.
+    fn take_receipt(&mut self, site: usize, body: &[u8]) -> Option<PushResult> {
+        let clock = self.clock_of(site);
         let answer = read_answer(body).expect("the centre sends whole answers");
         for row in &answer.rows {
             match (row.outcome, row.code.as_deref()) {
@@ -109,10 +121,11 @@ impl World {
         }
         self.note(format!("site {site}: {receipt:?}"));
         match receipt {
-            Receipt::Stale => self.fail(site, Failure::Unreachable),
-            Receipt::Taken { more, busy, .. } => {
-                self.nodes[site].session.handle_pushed(PushResult::Answered { more, busy }, now_ms);
+            Receipt::Stale => {
+                self.fail(site, Failure::Unreachable);
+                None
             }
+            Receipt::Taken { more, busy, .. } => Some(PushResult::Answered { more, busy }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use sync::catalog;
 use sync::session::{Action, Failure, PushResult};
-use sync::sqlite::comparison::Comparison;
+use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::{apply, outbox, reconcile, reidentify};
 use sync::wire::frames::read_page;
 use sync::wire::message::Hello;
@@ -120,14 +120,12 @@ impl World {
             (None, Some(terms)) => {
                 let connection = &mut node.site.connection;
                 reconcile::begin(connection, &terms.reconcile).expect("a comparison can be begun");
-                let comparison = Comparison::new(connection, terms).expect("the mirror can be read");
-                let what = match comparison.is_rewound() {
-                    true => "an edge is compared after a rewind",
-                    false => "an edge is compared",
-                };
-                node.comparison = Some(comparison);
-                node.session.handle_reconciled(false, now_ms, jitter);
-                self.coverage.count(what);
+                if outbox::load(connection).expect("our own batch can be read").is_none() {
+                    return self.begin_comparison(site, terms, jitter);
+                }
+                node.task = Task::Answered(terms);
+                self.coverage.count("what is in flight is answered before a comparison");
+                self.push(site);
             }
             // A hub that wants a comparison and does not say how is asked again.
             (None, None) => node.session.handle_reconciled(true, now_ms, jitter),
@@ -143,6 +141,19 @@ impl World {
             None => {
                 let found = comparison.found().clone();
                 self.nodes[site].task = Task::Verified(comparison);
+    /// Nothing is compared while a push is unanswered.
+    pub(super) fn begin_comparison(&mut self, site: usize, terms: Terms, jitter: u64) {
+        let node = &mut self.nodes[site];
+        let comparison = Comparison::new(&mut node.site.connection, terms).expect("the mirror can be read");
+        self.coverage.count(match comparison.is_rewound() {
+            true => "an edge is compared after a rewind",
+            false => "an edge is compared",
+        });
+        let node = &mut self.nodes[site];
+        node.comparison = Some(comparison);
+        node.session.handle_reconciled(false, self.network.now_ms, jitter);
+    }
+
                 Request::Verified(found)
             }
         };
