@@ -4,10 +4,11 @@
 //! changed only rows that it had settled; the next one begins anew. Nothing is compared while a push is unanswered.
 
 use rusqlite::Connection;
+use sync::merge::ids::ReplicaId;
 use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::error::StoreError;
-use sync::sqlite::reconcile::{self, Theirs};
 use sync::sqlite::outbox;
+use sync::sqlite::reconcile::{self, Theirs};
 use sync::wire::message::PullRow;
 use sync::wire::recovery::Difference;
 use sync::wire::stream::Writer;
@@ -60,7 +61,7 @@ impl Exchange {
         let (mut comparison, theirs) = self.app.db.read(read).await?;
         if !theirs.is_empty() {
             let proof = comparison.proof().map(str::to_owned);
-            let Some(differences) = self.settle(theirs, comparison.is_rewound(), proof).await? else {
+            let Some(differences) = self.settle(theirs, comparison.lost(), proof).await? else {
                 return Err(self.note_fork());
             };
             comparison.note(differences);
@@ -72,19 +73,18 @@ impl Exchange {
     async fn settle(
         &self,
         theirs: Vec<Theirs>,
-        rewound: bool,
+        lost: Vec<ReplicaId>,
         proof: Option<String>,
     ) -> Result<Option<Vec<Difference>>, StepError> {
         let read = move |connection: &mut Connection| -> Result<_, StoreError> {
-            let offers = reconcile::offers(connection, &theirs, rewound)?;
-            Ok((theirs, offers))
+            let offers = reconcile::offers(connection, &theirs, &lost)?;
+            Ok((theirs, lost, offers))
         };
-        let (theirs, offers) = self.app.db.read(read).await?;
+        let (theirs, lost, offers) = self.app.db.read(read).await?;
         self.offer(&offers).await?;
         let now_ms = self.app.clock.unix_ms();
-        let work = move |connection: &mut Connection| {
-            reconcile::store(connection, &theirs, (rewound, proof.as_deref()), now_ms)
-        };
+        let work =
+            move |connection: &mut Connection| reconcile::store(connection, &theirs, (&lost, proof.as_deref()), now_ms);
         Ok(self.app.db.write(work).await?)
     }
 

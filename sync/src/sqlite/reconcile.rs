@@ -62,16 +62,17 @@ pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), Store
     Ok(())
 }
 
-/// The rows that have to be offered to the centre before [`store`] replaces or removes them.
+/// The rows that have to be offered to the centre before [`store`] replaces or removes them. `lost` are the names of what the
+/// centre wrote and has lost ([`super::comparison::Comparison::lost`]).
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Result<Vec<PullRow>, StoreError> {
+pub fn offers(connection: &Connection, theirs: &[Theirs], lost: &[ReplicaId]) -> Result<Vec<PullRow>, StoreError> {
     let this = self_state::load(connection)?;
     let mut offers = Vec::new();
     for one in theirs {
         let Some(case) = case(connection, one)? else { continue };
-        if case.settle(&this, rewound).offer && case.table.dumped {
+        if case.settle(&this, lost).offer && case.table.dumped {
             offers.extend(case.here.as_ref().map(|here| line(case.table, case.id, here)));
         }
     }
@@ -90,11 +91,11 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Resu
 pub fn store(
     connection: &mut Connection,
     theirs: &[Theirs],
-    (rewound, proof): (bool, Option<&str>),
+    (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
 ) -> Result<Option<Vec<Difference>>, StoreError> {
     apply::enforce_constraints(connection, false)?;
-    let stored = store_all(connection, theirs, (rewound, proof), now_ms);
+    let stored = store_all(connection, theirs, (lost, proof), now_ms);
     apply::enforce_constraints(connection, true)?;
     stored
 }
@@ -102,7 +103,7 @@ pub fn store(
 fn store_all(
     connection: &mut Connection,
     theirs: &[Theirs],
-    (rewound, proof): (bool, Option<&str>),
+    (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
 ) -> Result<Option<Vec<Difference>>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -120,7 +121,7 @@ fn store_all(
         stamp_unseen(&tx, one, now_ms)?;
         let this = self_state::load(&tx)?;
         let Some(case) = case(&tx, one)? else { continue };
-        let settlement = case.settle(&this, rewound);
+        let settlement = case.settle(&this, lost);
         differences.extend(case.difference(&settlement));
         let (table, row) = (case.table.id, case.id);
         let hub_ms = this.hub_ms(now_ms);
@@ -252,12 +253,12 @@ fn case(tx: &Connection, one: &Theirs) -> Result<Option<Case>, StoreError> {
 }
 
 impl Case {
-    fn settle(&self, this: &SelfState, rewound: bool) -> Settlement {
+    fn settle(&self, this: &SelfState, lost: &[ReplicaId]) -> Settlement {
         let (own, quiet) = (this.own(), self.table.quiet());
         let writable = self.table.direction == Direction::Both;
         let base = self.tracked.as_ref().and_then(|tracked| tracked.base.as_ref());
         let here = self.here.as_ref().map(|row| Here { row, base });
-        settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, rewound, quiet: &quiet })
+        settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, lost, quiet: &quiet })
     }
 
     /// `hub_ms` is the hub's clock, for "at HQ since".
@@ -372,7 +373,7 @@ mod tests {
             let mut version = Version::default();
             version.write(dot, &[]);
             let theirs = Theirs::Row(line(tasks, TASK, &Row { version, values: values.clone() }));
-            let settled = store(&mut connection, &[theirs], (false, None), 0).unwrap();
+            let settled = store(&mut connection, &[theirs], (&[], None), 0).unwrap();
             let waits = versions::load(&connection, tasks, TASK).unwrap().unwrap().base.is_some();
             assert_eq!((settled.is_some(), waits), (is_ours, !is_ours), "{dot:?}");
         }

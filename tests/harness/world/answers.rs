@@ -152,7 +152,7 @@ impl World {
             node.comparison = Some(comparison);
             return node.session.handle_reconciled(false, self.network.now_ms, jitter);
         }
-        let offers = reconcile::offers(&here.connection, &theirs, comparison.is_rewound()).expect("rows can be read");
+        let offers = reconcile::offers(&here.connection, &theirs, &comparison.lost()).expect("rows can be read");
         if offers.is_empty() {
             return self.settle(site, comparison, &theirs, &compared.seen);
         }
@@ -167,7 +167,8 @@ impl World {
         let (now_ms, jitter, clock) = (self.network.now_ms, self.jitter(), self.clock_of(site));
         let rewound = comparison.is_rewound();
         let here = &mut self.nodes[site].site;
-        let basis = (rewound, comparison.proof());
+        let lost = comparison.lost();
+        let basis = (lost.as_slice(), comparison.proof());
         let stored = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
         let Some(found) = stored else { return self.notice_fork(site) };
         for one in theirs {
