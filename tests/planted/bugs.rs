@@ -241,10 +241,17 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a repeated batch is taken for one of a restored box",
-        file: HUB_APPLY,
-        good: "Some(answer) if same && before.as_ref() == Some(&batch.fence) => Admission::Repeated(answer.clone()),",
-        bad: "Some(_) if same && before.is_none() => Admission::Stale,",
+        file: FENCE,
+        good: "() if same && is_before => Admission::Repeated,",
+        bad: "() if same && is_before && word_before.is_none() => Admission::Repeated,",
         ring: CUTS,
+    },
+    Bug {
+        name: "a batch that was taken is taken once more under a later token",
+        file: FENCE,
+        good: "() if said == token => Admission::Next,",
+        bad: "() if said.count <= token.count => Admission::Next,",
+        ring: SIMULATOR,
     },
     Bug {
         name: "what the centre merged is not sent back to who pushed it",
