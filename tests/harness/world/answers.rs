@@ -15,7 +15,7 @@ use sync::wire::recovery::Reidentified;
 
 use super::{Answer, Request, Task, World};
 use crate::centre::Compared;
-use crate::journal::{Author, Key, Seen};
+use crate::journal::{Key, Seen};
 
 impl World {
     pub(super) fn take(&mut self, site: usize, answer: Answer) {
@@ -192,7 +192,8 @@ impl World {
         let row: Key = (catalog::by_name(table).expect("a known table").name, id);
         let here = &mut self.nodes[site].site;
         let mut known = seen.get(&row).cloned().unwrap_or_default();
-        let own = |place: &usize| self.journal.write(*place).author == Author::Edge(here.edge);
+        let replicas = here.this().own();
+        let own = |place: &usize| self.journal.is_own(*place, here.edge, &replicas);
         if here.tracks(row) {
             let before = here.knowledge.of(row);
             known.extend(before.into_iter().filter(|place| own(place) || absent && !rewound));

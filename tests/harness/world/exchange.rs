@@ -9,6 +9,7 @@ use sync::wire::message::Hello;
 use uuid::Uuid;
 
 use super::{Event, Request, Task, World};
+use crate::journal::Author;
 
 impl World {
     /// Does what a site's session says until it says no more.
@@ -66,6 +67,14 @@ impl World {
             None => self.nodes[site].session.handle_pushed(PushResult::Empty, self.network.now_ms),
             Some(sent) => {
                 let seen = here.batches.get(&sent.batch).cloned().unwrap_or_default();
+                let (edge, replica) = (here.edge, here.replica());
+                for (row, places) in &seen {
+                    // What the centre has was sent before, perhaps by a copy of this box.
+                    let known = self.centre.database.knowledge.of(*row);
+                    let own = |place: &&usize| self.journal.write(**place).author == Author::Edge(edge);
+                    let sent: Vec<usize> = places.difference(&known).filter(own).copied().collect();
+                    sent.into_iter().for_each(|place| self.journal.note_sent(place, replica.0));
+                }
                 self.send(site, Request::Push(sent.batch, sent.body, seen));
             }
         }
@@ -132,15 +141,6 @@ impl World {
         }
     }
 
-    fn compare(&mut self, site: usize, comparison: Comparison) {
-        let request = match comparison.question() {
-            Some(asked) => {
-                self.nodes[site].task = Task::Compared(comparison);
-                Request::Digest(asked)
-            }
-            None => {
-                let found = comparison.found().clone();
-                self.nodes[site].task = Task::Verified(comparison);
     /// Nothing is compared while a push is unanswered.
     pub(super) fn begin_comparison(&mut self, site: usize, terms: Terms, jitter: u64) {
         let node = &mut self.nodes[site];
@@ -154,6 +154,15 @@ impl World {
         node.session.handle_reconciled(false, self.network.now_ms, jitter);
     }
 
+    fn compare(&mut self, site: usize, comparison: Comparison) {
+        let request = match comparison.question() {
+            Some(asked) => {
+                self.nodes[site].task = Task::Compared(comparison);
+                Request::Digest(asked)
+            }
+            None => {
+                let found = comparison.found().clone();
+                self.nodes[site].task = Task::Verified(comparison);
                 Request::Verified(found)
             }
         };
