@@ -18,7 +18,7 @@ use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::reconcile::{Here, Settlement, Store, Terms, settle};
 use crate::merge::rename::{rename, rename_vector};
 use crate::merge::version::{Row, Version};
-use crate::wire::convert;
+use crate::wire::convert::{self, Fields};
 use crate::wire::message::PullRow;
 use crate::wire::recovery::{Difference, Reconcile};
 use crate::wire::refusals;
@@ -73,7 +73,7 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], lost: &[ReplicaId]) ->
     for one in theirs {
         let Some(case) = case(connection, one)? else { continue };
         if case.settle(&this, lost).offer && case.table.dumped {
-            offers.extend(case.here.as_ref().map(|here| line(case.table, case.id, here)));
+            offers.extend(case.here.as_ref().map(|here| offered(case.table, case.id, here)));
         }
     }
     Ok(offers)
@@ -296,6 +296,10 @@ impl Case {
                 Ok(())
             }
             Store::Remove => {
+                if settlement.offer {
+                    // What was refused is in the offer.
+                    ledger::settle(tx, Way::Up, table.id, id)?;
+                }
                 rows::delete(tx, table, id)?;
                 rows::delete_last(tx, table, id)?;
                 versions::delete(tx, table, id)
@@ -343,6 +347,15 @@ impl Case {
     }
 }
 
+/// A row as it is offered. A death of which the last values are not known is one without them.
+fn offered(table: &'static Table, id: RowId, row: &Row) -> PullRow {
+    let whole = line(table, id, row);
+    match row.version.is_alive() || convert::values(table, &whole.values).is_ok() {
+        true => whole,
+        false => PullRow { values: Fields::new(), ..whole },
+    }
+}
+
 fn line(table: &Table, id: RowId, row: &Row) -> PullRow {
     PullRow {
         table: table.name.to_owned(),
@@ -359,6 +372,26 @@ mod tests {
     use super::*;
     use crate::merge::clock::Hlc;
     use crate::sqlite::fixture::{TASK, edge_with_a_task};
+
+    #[test]
+    fn what_was_refused_of_a_row_that_is_offered_is_listed_no_more() {
+        const LOST: ReplicaId = ReplicaId(9);
+        let mut connection = edge_with_a_task(ReplicaId(7), "ours");
+        let tasks = catalog::by_name("tasks").unwrap();
+        let tx = connection.transaction().unwrap();
+        let mut tracked = versions::load(&tx, tasks, TASK).unwrap().unwrap();
+        tracked.version.write(Dot { replica: LOST, seq: 4, hlc: Hlc(1), by: None }, &["status".to_owned()]);
+        tracked.base = Some([(LOST, 4)].into_iter().collect());
+        versions::save(&tx, tasks, TASK, &tracked).unwrap();
+        let (code, reason, payload) = ("refused".to_owned(), "why".to_owned(), "{}".to_owned());
+        ledger::refuse(&tx, &Refused { way: Way::Up, table: tasks.id, row: TASK, code, reason, payload }, 0).unwrap();
+        tx.commit().unwrap();
+        let absent = [Theirs::Absent("tasks".to_owned(), TASK.0)];
+        assert_eq!(offers(&connection, &absent, &[LOST]).unwrap().len(), 1);
+        store(&mut connection, &absent, (&[LOST], None), 0).unwrap();
+        assert_eq!(ledger::quarantined(&connection).unwrap().len(), 0);
+        assert!(versions::load(&connection, tasks, TASK).unwrap().is_none());
+    }
 
     #[test]
     fn what_waits_is_not_taken_for_what_a_copy_has_sent_under_the_same_number() {
