@@ -346,7 +346,8 @@ impl World {
             replicas,
             violations: self.violations.clone(),
             // What was under way when everybody else had lost it, and arrived.
-            lost: self.lost.difference(&self.held()).copied().collect(),
+            // And what was offered to a centre that went back, when its answer to that was under way.
+            lost: (&self.lost | &self.unoffered).difference(&self.held()).copied().collect(),
             unlisted: self.unlisted.clone(),
             unoffered: self.unoffered.clone(),
             renamed: self.renamed,
