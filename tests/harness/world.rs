@@ -286,7 +286,8 @@ impl World {
                 mended += 1;
                 match mended {
                     1 => self.mend_references(),
-                    3 => self.compare_all(),
+                    // Two copies of a box are one edge: the one that comes first is compared, the other another day.
+                    3 | 5 | 7 => self.compare_all(),
                     _ => {}
                 }
             }
