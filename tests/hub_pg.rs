@@ -275,6 +275,25 @@ async fn a_write_with_the_name_and_stamp_of_an_accepted_one_is_another_when_it_s
 }
 
 #[tokio::test]
+async fn an_edit_with_the_name_and_stamp_of_an_accepted_delete_is_another_write() {
+    let (_centre, mut left, _right) = pair().await;
+    left.task(id(100), "one");
+    left.push().await;
+    let mut other = left.rows[&(8, id(100))].row.clone();
+    left.delete("tasks", id(100));
+    left.push().await;
+    let mine = left.rows[&(8, id(100))].row.clone();
+    let dot = mine.version.dots.deleted.unwrap();
+    other.version.write(dot, &["title".to_owned()]);
+    let row = |row: &sync::merge::version::Row| AcceptedRow {
+        contents: vec![sync::wire::digest::contents(row, &dot)],
+        ..asked_about(id(100), &dot, dot.hlc.0)
+    };
+    let counts: Vec<usize> = left.accepted(&[row(&mine), row(&other)]).await.iter().map(|row| row.dots.len()).collect();
+    assert_eq!(counts, [1, 0]);
+}
+
+#[tokio::test]
 async fn an_accepted_write_is_known_by_its_stamp_after_it_was_overwritten() {
     let (centre, mut left, _right) = pair().await;
     left.task(id(100), "one");

@@ -5,6 +5,7 @@ use sync::merge::clock::Dot;
 use sync::merge::conflict::{Conflict, Kind, Party, Status};
 use sync::merge::ids::{RowId, TableId};
 use sync::merge::plan::PushPlan;
+use sync::merge::rename::reissue;
 use sync::merge::resolve::merge;
 use sync::merge::value::Value;
 use tests::every_case::EveryCase;
@@ -103,6 +104,26 @@ fn updated_at_is_the_only_quiet_column_of_every_table() {
     for table in catalog::TABLES {
         assert_eq!(table.quiet(), ["updated_at"], "{}", table.name);
     }
+}
+
+#[test]
+fn write_that_ranks_below_one_that_it_had_beaten_since_it_goes_by_another_name_is_listed() {
+    let history = &mut History::default();
+    let [_, mut a, mut b, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, 100, "from a");
+    set_title(history, &mut b, 100, "from b");
+    let mut here = join(&a, &b).row;
+    assert_eq!(here.values["title"], text("from b"), "of equal stamps the higher id wins");
+    let (own, to) = (dot(3, 1, 0).replica, dot(1, 0, 0).replica);
+    let mut seq = 100;
+    let next = || {
+        seq += 1;
+        seq
+    };
+    assert_eq!(reissue(&mut here.version, &a.row.version.vv, &[own], to, next).len(), 1);
+    let merged = merge(TASKS, ROW, &a.row, &here, &[]);
+    assert_eq!(merged.row.values["title"], text("from a"));
+    assert_eq!(losers(&merged.conflicts), [(Kind::EditEdit, Some("title"), 1, 101)]);
 }
 
 // Rule 5: a conflict is a pure function of the losing write.

@@ -390,6 +390,19 @@ fn row_that_the_edge_deleted_too_leaves_no_conflict_when_the_hub_forgot_it() {
 }
 
 #[test]
+fn death_that_meets_a_death_without_values_is_taken_though_the_hub_forgot_what_it_had_acknowledged() {
+    let history = &mut History::default();
+    let [mut hub, mut a, _, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, 90, "acknowledged");
+    let base = a.row.version.vv.clone();
+    history.delete(&mut a, 100);
+    // Another edge spoke of the row when it was forgotten here.
+    history.delete(&mut hub, 110);
+    hub.row.values.clear();
+    assert_eq!(hub_plans(Some(&hub.row), &push_of(&a, &base), &[2]), PushPlan::Gone { conflicts: Vec::new() });
+}
+
+#[test]
 fn acknowledged_values_are_not_listed_when_the_hub_forgot_the_row() {
     let history = &mut History::default();
     let [mut hub, mut a, _, _] = four_that_know_one_task(history);

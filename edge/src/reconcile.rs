@@ -1,11 +1,13 @@
 //! A comparison with the centre, carried out: one question to the hub a step, and what its answer changes here.
 //!
 //! What is asked next is the comparison's own to say ([`sync::sqlite::comparison`]). One that is dropped in the middle has
-//! changed only rows that it had settled; the next one begins anew.
+//! changed only rows that it had settled; the next one begins anew. Nothing is compared while a push is unanswered.
 
 use rusqlite::Connection;
+use sync::merge::ids::ReplicaId;
 use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::error::StoreError;
+use sync::sqlite::outbox;
 use sync::sqlite::reconcile::{self, Theirs};
 use sync::wire::message::PullRow;
 use sync::wire::recovery::Difference;
@@ -25,14 +27,20 @@ impl Exchange {
         Ok(self.app.db.write(reconcile::ask).await?)
     }
 
-    /// Begins a comparison.
+    /// Begins a comparison, when what is in flight was answered: the centre may have taken it, and forgotten since that such a
+    /// row was deleted. Compared before that, the row would stay because it waits, and wait no more when the answer comes.
     ///
     /// # Errors
     /// [`StepError`].
     pub async fn begin_comparison(&self, terms: Terms) -> Result<Comparison, StepError> {
         let reconcile = terms.reconcile.clone();
-        let work = move |connection: &mut Connection| reconcile::begin(connection, &reconcile);
-        self.app.db.write(work).await?;
+        let work = move |connection: &mut Connection| {
+            reconcile::begin(connection, &reconcile)?;
+            outbox::load(connection)
+        };
+        if self.app.db.write(work).await?.is_some() {
+            self.push().await?;
+        }
         Ok(self.app.db.read(move |connection: &mut Connection| Comparison::new(connection, terms)).await?)
     }
 
@@ -53,7 +61,7 @@ impl Exchange {
         let (mut comparison, theirs) = self.app.db.read(read).await?;
         if !theirs.is_empty() {
             let proof = comparison.proof().map(str::to_owned);
-            let Some(differences) = self.settle(theirs, comparison.is_rewound(), proof).await? else {
+            let Some(differences) = self.settle(theirs, comparison.lost(), proof).await? else {
                 return Err(self.note_fork());
             };
             comparison.note(differences);
@@ -65,19 +73,18 @@ impl Exchange {
     async fn settle(
         &self,
         theirs: Vec<Theirs>,
-        rewound: bool,
+        lost: Vec<ReplicaId>,
         proof: Option<String>,
     ) -> Result<Option<Vec<Difference>>, StepError> {
         let read = move |connection: &mut Connection| -> Result<_, StoreError> {
-            let offers = reconcile::offers(connection, &theirs, rewound)?;
-            Ok((theirs, offers))
+            let offers = reconcile::offers(connection, &theirs, &lost)?;
+            Ok((theirs, lost, offers))
         };
-        let (theirs, offers) = self.app.db.read(read).await?;
+        let (theirs, lost, offers) = self.app.db.read(read).await?;
         self.offer(&offers).await?;
         let now_ms = self.app.clock.unix_ms();
-        let work = move |connection: &mut Connection| {
-            reconcile::store(connection, &theirs, (rewound, proof.as_deref()), now_ms)
-        };
+        let work =
+            move |connection: &mut Connection| reconcile::store(connection, &theirs, (&lost, proof.as_deref()), now_ms);
         Ok(self.app.db.write(work).await?)
     }
 

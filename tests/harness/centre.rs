@@ -30,7 +30,7 @@ pub use self::comparison::Compared;
 pub use self::feed::SentPage;
 pub use self::fences::Fence;
 pub use self::incarnations::{Incarnation, Kind};
-pub use self::push::{LOWERED, Refused};
+pub use self::push::{Receipt, Refused};
 pub use self::recovery::Recovered;
 use crate::journal::{Key, Knowledge, Seen};
 use crate::snapshots::Transactions;
@@ -56,7 +56,7 @@ pub struct Temper {
 }
 
 /// A row at the centre.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CentreRow {
     /// Its values and version.
     pub row: Row,
@@ -67,7 +67,7 @@ pub struct CentreRow {
 }
 
 /// An edge as the centre knows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edge {
     replica: u32,
     asked: bool,
@@ -80,7 +80,7 @@ pub struct Edge {
 pub type Server = (u32, u32);
 
 /// What `sync.hub` holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct HubRow {
     id: Uuid,
     replica: u32,
@@ -93,7 +93,7 @@ struct HubRow {
 }
 
 /// Everything that a backup of the centre holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// Its rows, dead ones included.
     pub rows: BTreeMap<RowKey, CentreRow>,

@@ -24,6 +24,10 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Writes that nobody held any more when somebody had gone back in time.
     pub lost: Seen,
+    /// Registers of writes that were kept by a conflict alone, by nobody when that was lost too; no register for a delete.
+    pub unlisted: BTreeSet<(usize, Option<String>)>,
+    /// Writes in rows that edges had offered, when the centre lost the offers.
+    pub unoffered: Seen,
     /// Writes that reached the centre.
     pub known: Seen,
     /// Rows that only edges held when the centre had gone back.
@@ -157,7 +161,7 @@ fn fates(outcome: &Outcome) -> Vec<String> {
     for (place, write) in outcome.journal.iter().filter(|(place, _)| outcome.stands(*place)) {
         match &write.deed {
             Deed::Deleted => {
-                if !delete_has_a_fate(outcome, write) {
+                if !delete_has_a_fate(outcome, write) && !outcome.unlisted.contains(&(place, None)) {
                     wrong.push(format!("the delete {place} of {:?} by {:?} is without a trace", write.row, write.name));
                 }
             }
@@ -168,6 +172,7 @@ fn fates(outcome: &Outcome) -> Vec<String> {
                     let implied = value.is_none() && registers.len() > 5;
                     let has_fate = visible
                         || implied
+                        || outcome.unlisted.contains(&(place, Some(register.clone())))
                         || superseded(outcome, (place, write), register, value)
                         || is_listed(outcome, write, register, value)
                         || is_offered(outcome, write, register, value);
@@ -185,7 +190,8 @@ fn fates(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Whether a later writer of the register, or a later deleter of the row, knew the write, or one of the same value that
-/// was not made before it: two writes that say the same are no conflict, and whoever knew one knew what it said.
+/// was not made before it: two writes that say the same are no conflict, and whoever knew one knew what it said. The later one
+/// may be lost by now, if it took the place of the write at an edge that offered it and then took the centre's.
 fn superseded(outcome: &Outcome, (own, write): (usize, &Write), register: &str, value: &Text) -> bool {
     let says_so = |place: &usize| {
         let known = outcome.journal.write(*place);
@@ -197,7 +203,8 @@ fn superseded(outcome: &Outcome, (own, write): (usize, &Write), register: &str, 
         Deed::Wrote(registers) => registers.contains_key(register),
     };
     let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row);
-    let later = of_row.filter(|(place, later)| outcome.stands(*place) && overwrites(later));
+    let stood = |place: usize| outcome.stands(place) || outcome.unoffered.contains(&place);
+    let later = of_row.filter(|(place, later)| stood(*place) && overwrites(later));
     later.into_iter().any(|(_, later)| later.past.iter().any(says_so))
 }
 
@@ -261,10 +268,9 @@ fn no_phantoms(outcome: &Outcome) -> Vec<String> {
                 outcome.journal.iter().any(|(at, later)| {
                     let Deed::Wrote(wrote) = &later.deed else { return false };
                     let Some(value) = wrote.get(register) else { return false };
-                    // One that lost to a write which then was lost itself is listed, and takes no place.
                     let counts = outcome.known.contains(&at)
                         && !went_with_an_offer(outcome, at, register)
-                        && !(outcome.renamed && is_listed(outcome, later, register, value));
+                        && !(outcome.renamed && lost_out(outcome, (at, later), register, value));
                     later.row == *row && later.past.contains(place) && counts
                 })
             };
@@ -274,6 +280,18 @@ fn no_phantoms(outcome: &Outcome) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whether the write lost to one that then was lost itself, or to an earlier one that was sent once more under another name:
+/// it is listed, or one that has taken its place is. So it is if what it said is offered, and waits for a decision.
+fn lost_out(outcome: &Outcome, (place, write): (usize, &Write), register: &str, value: &Text) -> bool {
+    let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row && later.past.contains(&place));
+    let is_listed_since = |(_, later): (usize, &Write)| match &later.deed {
+        Deed::Deleted => false,
+        Deed::Wrote(wrote) => wrote.get(register).is_some_and(|value| is_listed(outcome, later, register, value)),
+    };
+    let waits = is_offered(outcome, write, register, value);
+    waits || is_listed(outcome, write, register, value) || of_row.into_iter().any(is_listed_since)
 }
 
 /// Whether nobody held the write any more when the centre went back, because one that knew it had taken its place, and that

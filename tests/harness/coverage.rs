@@ -38,6 +38,7 @@ pub const PATHS: &[&str] = &[
     "an incarnation begins",
     "an edge is compared",
     "an edge is compared after a rewind",
+    "what is in flight is answered before a comparison",
     "a comparison is broken off",
     "a comparison finds a difference",
     "a row is offered",

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sync::merge::ids::ReplicaId;
 use uuid::Uuid;
 
 /// A row: its table's name and its id.
@@ -53,6 +54,8 @@ pub struct Write {
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     writes: Vec<Write>,
+    /// The replica ids under which a write of an edge was sent, by its place.
+    senders: BTreeMap<usize, BTreeSet<u32>>,
 }
 
 impl Journal {
@@ -72,6 +75,19 @@ impl Journal {
         &self.writes[place]
     }
 
+    /// Notes that a write is sent under a replica id.
+    pub fn note_sent(&mut self, place: usize, replica: u32) {
+        self.senders.entry(place).or_default().insert(replica);
+    }
+
+    /// Whether a box of this edge, with these replica ids, takes a write for its own: its people made it, and it was sent
+    /// under one of these, or not at all. What a copy of the box has sent under an id of its own is a write of another.
+    pub fn is_own(&self, place: usize, edge: usize, replicas: &[ReplicaId]) -> bool {
+        let sent = self.senders.get(&place);
+        let by_us = sent.is_none_or(|sent| replicas.iter().any(|replica| sent.contains(&replica.0)));
+        self.writes[place].author == Author::Edge(edge) && by_us
+    }
+
     /// How many writes there are.
     pub fn len(&self) -> usize {
         self.writes.len()
@@ -84,7 +100,7 @@ impl Journal {
 }
 
 /// What a replica has seen of each row.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Knowledge {
     rows: BTreeMap<Key, Seen>,
 }

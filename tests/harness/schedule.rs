@@ -20,7 +20,7 @@ use crate::site::{Blank, KEYS, WRITTEN};
 use crate::world::{BEGIN_MS, Event, TENANT, World};
 
 /// How many things happen in a run before everything is mended.
-pub const STEPS: usize = 96;
+pub const STEPS: usize = 100;
 /// Rows of each table that are written.
 const ROWS: usize = 3;
 /// The longest pause between two steps, in milliseconds.

@@ -67,14 +67,14 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         name: "a losing edit is forgotten",
         file: RESOLVE,
-        good: "let unseen = !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);",
-        bad: "let unseen = false && !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);",
+        good: "let unseen = !winner.version.vv.covers(&losing);",
+        bad: "let unseen = false && !winner.version.vv.covers(&losing);",
         ring: LAWS,
     },
     Bug {
         name: "an edit that was seen is called a conflict",
         file: RESOLVE,
-        good: "let unseen = !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);",
+        good: "let unseen = !winner.version.vv.covers(&losing);",
         bad: "let unseen = !winner.version.vv.covers(&losing) || !loser.version.vv.covers(&winning);",
         ring: LAWS,
     },
@@ -241,10 +241,17 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a repeated batch is taken for one of a restored box",
-        file: HUB_APPLY,
-        good: "Some(answer) if same && before.as_ref() == Some(&batch.fence) => Admission::Repeated(answer.clone()),",
-        bad: "Some(_) if same && before.is_none() => Admission::Stale,",
+        file: FENCE,
+        good: "() if same && is_before => Admission::Repeated,",
+        bad: "() if same && is_before && word_before.is_none() => Admission::Repeated,",
         ring: CUTS,
+    },
+    Bug {
+        name: "a batch that was taken is taken once more under a later token",
+        file: FENCE,
+        good: "() if said == token => Admission::Next,",
+        bad: "() if said.count <= token.count => Admission::Next,",
+        ring: SIMULATOR,
     },
     Bug {
         name: "what the centre merged is not sent back to who pushed it",

@@ -87,6 +87,30 @@ pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
     History::Continues
 }
 
+/// What becomes of a batch by the token that it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It continues what the hub knows of its sender.
+    Next,
+    /// It is the last one once more, because its answer was lost: it gets the same answer again.
+    Repeated,
+    /// It is an earlier one once more, or of another history: nothing of it is taken.
+    Stale,
+}
+
+/// Rules on a batch whose sender shows the token `said`. `token` is the one that it should hold, empty for none, and
+/// `word_before` the word of the one before that; `same` says whether the batch is the one that was answered last, byte for
+/// byte.
+pub fn admission(said: &Mark, token: &Mark, word_before: Option<&str>, same: bool) -> Admission {
+    let is_before = said.count.checked_add(1) == Some(token.count) && word_before == Some(&said.word);
+    match () {
+        () if token.word.is_empty() => Admission::Stale,
+        () if said == token => Admission::Next,
+        () if same && is_before => Admission::Repeated,
+        () => Admission::Stale,
+    }
+}
+
 /// What is known when an edge says hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
@@ -178,6 +202,27 @@ mod tests {
             checkpoint: mark(7, "seven"),
         };
         (said, known)
+    }
+
+    #[test]
+    fn a_batch_is_taken_once_and_only_the_last_one_is_answered_again() {
+        let (token, none) = (mark(5, "five"), mark(5, ""));
+        let ruled = |said: Mark, same| admission(&said, &token, Some("four"), same);
+        for same in [false, true] {
+            assert_eq!(ruled(mark(5, "five"), same), Admission::Next);
+            let others = [mark(5, "other"), mark(6, "six"), mark(4, "other"), mark(3, "four"), mark(u64::MAX, "four")];
+            for said in others {
+                assert_eq!(ruled(said.clone(), same), Admission::Stale, "{said:?}");
+            }
+            assert_eq!(
+                admission(&none, &none, None, same),
+                Admission::Stale,
+                "nobody holds a token that was taken back"
+            );
+        }
+        assert_eq!(ruled(mark(4, "four"), true), Admission::Repeated);
+        assert_eq!(ruled(mark(4, "four"), false), Admission::Stale, "another batch under the token before");
+        assert_eq!(admission(&mark(4, "four"), &token, None, true), Admission::Stale);
     }
 
     type Change = fn(&mut Said<u8>, &mut Known<u8>);

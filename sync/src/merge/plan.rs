@@ -123,8 +123,9 @@ pub fn plan_push(
     let forgotten_here = hub.is_none_or(|hub| !hub.version.is_alive() && !whole(&hub.values));
     // Whoever was told of that death joined it with an edit of his, and has not made the row anew either.
     let knew = push.version.gone.includes(&known.version.gone);
-    let edits = hub.is_none() || push.version.is_alive() && (!knew || !whole(&push.values));
-    if forgotten_here && edits && !push.base.is_empty() {
+    // A death that met it says no more than the two do: what its pusher takes for acknowledged is forgotten too.
+    let is_late = hub.is_none() || !whole(&push.values) || push.version.is_alive() && !knew;
+    if forgotten_here && is_late && !push.base.is_empty() {
         return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
     }
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);

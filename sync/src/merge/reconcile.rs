@@ -27,10 +27,17 @@ pub struct Terms<'a> {
     pub own: &'a [ReplicaId],
     /// Whether edges write the table.
     pub writable: bool,
-    /// Whether the centre was rewound, so that what it lacks may be lost rather than forgotten.
-    pub rewound: bool,
+    /// The names of the centre's writes that it has lost; empty if it was not rewound. If it was, what it lacks may be lost
+    /// rather than forgotten.
+    pub lost: &'a [ReplicaId],
     /// Registers of no interest to people.
     pub quiet: Quiet<'a>,
+}
+
+impl Terms<'_> {
+    fn rewound(&self) -> bool {
+        !self.lost.is_empty()
+    }
 }
 
 /// What the edge does with a row.
@@ -72,7 +79,7 @@ pub fn settle(table: TableId, id: RowId, here: Option<Here<'_>>, hub: Option<&Ro
         return settled(if hub.is_some() { Store::Replace } else { Store::Remove });
     };
     if !terms.writable {
-        let lost = terms.rewound && lacks(hub, here.row, &[]) && differ(here.row, hub, terms.quiet);
+        let lost = terms.rewound() && lacks(hub, here.row, &[]) && differ(here.row, hub, terms.quiet);
         let store = if hub.is_some_and(|hub| hub.version.is_alive()) { Store::Replace } else { Store::Remove };
         return Settlement { store, offer: lost };
     }
@@ -86,10 +93,10 @@ pub fn settle(table: TableId, id: RowId, here: Option<Here<'_>>, hub: Option<&Ro
 fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
     let settled = |store| Settlement { store, offer: false };
     let never_sent = here.base.is_some_and(Vector::is_empty);
-    if never_sent || !terms.rewound && here.base.is_some() {
+    if never_sent || !terms.rewound() && here.base.is_some() {
         return settled(Store::Keep { base: here.base.cloned() });
     }
-    if !terms.rewound {
+    if !terms.rewound() {
         // It was deleted so long ago that the centre has forgotten even that.
         return settled(Store::Remove);
     }
@@ -106,7 +113,11 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
         let row = without_lost(here.row, &Row::default(), terms.own);
         return settled(Store::Join { row, base: Some(Vector::default()), conflicts: Vec::new() });
     }
-    Settlement { store: Store::Remove, offer: here.row.version.is_alive() }
+    // Another edge may hold it still and send it again. An edge that deleted it says so; of the centre's own deletes nobody else
+    // can tell.
+    let deleter = here.row.version.dots.deleted;
+    let died_with_the_centre = deleter.is_some_and(|dot| terms.lost.contains(&dot.replica));
+    Settlement { store: Store::Remove, offer: here.row.version.is_alive() || died_with_the_centre }
 }
 
 fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
@@ -216,6 +227,7 @@ mod tests {
     const OWN: ReplicaId = ReplicaId(7);
     const FORMER: ReplicaId = ReplicaId(6);
     const LOST: ReplicaId = ReplicaId(9);
+    const OTHER: ReplicaId = ReplicaId(8);
     const TABLE: TableId = TableId(8);
     const ID: RowId = RowId(uuid::Uuid::nil());
 
@@ -246,7 +258,8 @@ mod tests {
 
     fn settled(here: Option<(&Row, Option<Vector>)>, hub: Option<&Row>, rewound: bool) -> Settlement {
         let here = here.as_ref().map(|(row, base)| Here { row, base: base.as_ref() });
-        settle(TABLE, ID, here, hub, Terms { own: &[OWN, FORMER], writable: true, rewound, quiet: &[] })
+        let lost: &[ReplicaId] = if rewound { &[LOST] } else { &[] };
+        settle(TABLE, ID, here, hub, Terms { own: &[OWN, FORMER], writable: true, lost, quiet: &[] })
     }
 
     #[test]
@@ -341,14 +354,17 @@ mod tests {
     }
 
     #[test]
-    fn an_own_delete_of_a_row_that_the_centre_lost_is_sent_and_the_delete_of_another_is_not() {
+    fn of_a_row_that_the_centre_lost_an_own_delete_is_sent_the_centres_is_offered_and_another_edges_is_neither() {
         let here = row(&[(LOST, 150, 1, "", "a"), (OWN, 2, 2, "", "")]);
         let others: Vector = [(LOST, 150)].into_iter().collect();
         let sent = Settlement { store: Store::Keep { base: Some(others) }, offer: false };
         assert_eq!(settled(Some((&here, None)), None, true), sent);
-        let here = row(&[(OWN, 2, 1, "", "a"), (LOST, 150, 2, "", "")]);
+        let here = row(&[(OWN, 2, 1, "", "a"), (OTHER, 150, 2, "", "")]);
         let gone = Settlement { store: Store::Remove, offer: false };
         assert_eq!(settled(Some((&here, None)), None, true), gone, "whoever deleted it says so");
+        let here = row(&[(OWN, 2, 1, "", "a"), (LOST, 150, 2, "", "")]);
+        let offered = Settlement { store: Store::Remove, offer: true };
+        assert_eq!(settled(Some((&here, None)), None, true), offered, "the centre does not know that it did");
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub struct Merged {
 /// Joins two states of the row `id`.
 ///
 /// Version and tombstone vectors join by maximum. Each register takes the value of its highest dot. The row lives
-/// iff some replica has a write above the joined `gone`. A conflict is recorded exactly when neither side had seen
-/// the other's write and the values differ, or when a delete met a write that it had not seen.
+/// iff some replica has a write above the joined `gone`. A conflict is recorded exactly when the winner had not seen the
+/// losing write and the values differ, or when a delete met a write that it had not seen.
 pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'_>) -> Merged {
     let mut row = Row::default();
     row.version.vv = ours.version.vv.join(&theirs.version.vv);
@@ -59,8 +59,11 @@ pub fn merge(table: TableId, id: RowId, ours: &Row, theirs: &Row, quiet: Quiet<'
     Merged { row, conflicts }
 }
 
-/// The losing write of one register, if neither side had seen the other's and the values differ. It is recorded on a
-/// dead row too: a third write, unseen by the deleters, may bring the row back, and then only the record is left.
+/// The losing write of one register, if the winner had not seen it and the values differ. It is recorded on a dead row
+/// too: a third write, unseen by the deleters, may bring the row back, and then only the record is left.
+///
+/// A write ranks above all that it has seen, unless it goes by another name since: of two with one stamp the name decides.
+/// Such a one may lose to what it has seen, or has beaten, and is listed like any other.
 fn edit_edit(
     table: TableId,
     id: RowId,
@@ -72,7 +75,7 @@ fn edit_edit(
     let we_win = ours.version.dots.of(register).is_some_and(|our| our.same_write(&dot));
     let (winner, loser) = if we_win { (ours, theirs) } else { (theirs, ours) };
     let (winning, losing) = (winner.version.dots.of(register)?, loser.version.dots.of(register)?);
-    let unseen = !winner.version.vv.covers(&losing) && !loser.version.vv.covers(&winning);
+    let unseen = !winner.version.vv.covers(&losing);
     let (winning_value, losing_value) = (winner.values.get(register), loser.values.get(register));
     (unseen && winning_value != losing_value).then(|| Conflict {
         table,

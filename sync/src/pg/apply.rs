@@ -17,6 +17,7 @@ use super::error::StoreError;
 use super::{accepted, answer, discards, feed, fences, parents, references, refusal, revocations, rows, versions};
 use crate::catalog::Table;
 use crate::merge::conflict::Conflict;
+use crate::merge::fence::{Admission, Mark, admission};
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::plan::{Forgery, PushPlan, plan_push};
 use crate::merge::value::{Value, Values};
@@ -57,10 +58,10 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     if edge.revoked {
         return Ok(Receipt::Revoked);
     }
-    match admit(&edge, batch) {
-        Admission::Next => {}
-        Admission::Repeated(answer) => return Ok(Receipt::Answered(answer)),
-        Admission::Stale => return Ok(Receipt::Fenced),
+    match (admit(&edge, batch), &edge.last_answer) {
+        (Admission::Next, _) => {}
+        (Admission::Repeated, Some(answer)) => return Ok(Receipt::Answered(answer.clone())),
+        (Admission::Repeated, None) | (Admission::Stale, _) => return Ok(Receipt::Fenced),
     }
     begin_apply(&tx).await?;
     let own = edges::replicas(&tx, edge.id).await?;
@@ -92,26 +93,11 @@ pub async fn push(client: &mut Client, edge_id: Uuid, batch: &Batch, moment: &Mo
     Ok(Receipt::Answered(answer))
 }
 
-enum Admission {
-    Next,
-    Repeated(Vec<u8>),
-    Stale,
-}
-
-/// Whether the batch continues what the hub knows of the edge. The same batch with the token before is a lost answer.
+/// Whether the batch continues what the hub knows of the edge.
 fn admit(edge: &Edge, batch: &Batch) -> Admission {
-    if edge.fence.token.is_empty() {
-        return Admission::Stale;
-    }
-    if batch.fence == edge.fence {
-        return Admission::Next;
-    }
-    let before = edge.fence_before.clone().map(|token| Fence { count: edge.fence.count.wrapping_sub(1), token });
+    let mark = |fence: &Fence| Mark { count: fence.count, word: fence.token.clone() };
     let same = edge.last_batch == Some(batch.id) && edge.last_batch_hash.as_deref() == Some(batch.hash.as_slice());
-    match &edge.last_answer {
-        Some(answer) if same && before.as_ref() == Some(&batch.fence) => Admission::Repeated(answer.clone()),
-        _ => Admission::Stale,
-    }
+    admission(&mark(&batch.fence), &mark(&edge.fence), edge.fence_before.as_deref(), same)
 }
 
 pub(super) struct Work<'a> {

@@ -14,6 +14,7 @@ use super::reconcile::{self, Theirs};
 use super::versions;
 use super::{digest, self_state};
 use crate::catalog::{self, Direction, TABLES};
+use crate::merge::ids::ReplicaId;
 use crate::wire::digest::{PARTS, fold, split, text};
 use crate::wire::frames::DigestAnswer;
 use crate::wire::recovery::{Difference, Digest, Found, Range, Reconcile, Verification};
@@ -78,6 +79,11 @@ impl Comparison {
     /// Whether the centre was rewound, so that what it lacks may be lost.
     pub fn is_rewound(&self) -> bool {
         !self.terms.reconcile.renames.is_empty()
+    }
+
+    /// The names that what the centre wrote and lost has from now on.
+    pub fn lost(&self) -> Vec<ReplicaId> {
+        self.terms.reconcile.renames.iter().map(|(_, _, to)| ReplicaId(*to)).collect()
     }
 
     /// What shows that the centre was there from which rows are taken over. After a rewind that is the incarnation in which
@@ -230,7 +236,7 @@ mod tests {
         for (reconcile, held) in [(rewound, None), (terms.reconcile.clone(), Some("sealed"))] {
             let mut comparison = Comparison::new(&mut connection, Terms { reconcile, ..terms.clone() }).unwrap();
             comparison.handle_answer(&mut connection, answer(), 0).unwrap();
-            reconcile::store(&mut connection, &[], (comparison.is_rewound(), comparison.proof()), 0).unwrap();
+            reconcile::store(&mut connection, &[], (&comparison.lost(), comparison.proof()), 0).unwrap();
             let this = self_state::load(&connection).unwrap();
             assert_eq!((this.cursor.as_deref(), this.reconcile), (held, held.is_some()));
         }

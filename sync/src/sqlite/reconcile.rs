@@ -18,7 +18,7 @@ use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::reconcile::{Here, Settlement, Store, Terms, settle};
 use crate::merge::rename::{rename, rename_vector};
 use crate::merge::version::{Row, Version};
-use crate::wire::convert;
+use crate::wire::convert::{self, Fields};
 use crate::wire::message::PullRow;
 use crate::wire::recovery::{Difference, Reconcile};
 use crate::wire::refusals;
@@ -62,17 +62,18 @@ pub fn begin(connection: &mut Connection, terms: &Reconcile) -> Result<(), Store
     Ok(())
 }
 
-/// The rows that have to be offered to the centre before [`store`] replaces or removes them.
+/// The rows that have to be offered to the centre before [`store`] replaces or removes them. `lost` are the names of what the
+/// centre wrote and has lost ([`super::comparison::Comparison::lost`]).
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Result<Vec<PullRow>, StoreError> {
+pub fn offers(connection: &Connection, theirs: &[Theirs], lost: &[ReplicaId]) -> Result<Vec<PullRow>, StoreError> {
     let this = self_state::load(connection)?;
     let mut offers = Vec::new();
     for one in theirs {
         let Some(case) = case(connection, one)? else { continue };
-        if case.settle(&this, rewound).offer && case.table.dumped {
-            offers.extend(case.here.as_ref().map(|here| line(case.table, case.id, here)));
+        if case.settle(&this, lost).offer && case.table.dumped {
+            offers.extend(case.here.as_ref().map(|here| offered(case.table, case.id, here)));
         }
     }
     Ok(offers)
@@ -90,11 +91,11 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], rewound: bool) -> Resu
 pub fn store(
     connection: &mut Connection,
     theirs: &[Theirs],
-    (rewound, proof): (bool, Option<&str>),
+    (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
 ) -> Result<Option<Vec<Difference>>, StoreError> {
     apply::enforce_constraints(connection, false)?;
-    let stored = store_all(connection, theirs, (rewound, proof), now_ms);
+    let stored = store_all(connection, theirs, (lost, proof), now_ms);
     apply::enforce_constraints(connection, true)?;
     stored
 }
@@ -102,7 +103,7 @@ pub fn store(
 fn store_all(
     connection: &mut Connection,
     theirs: &[Theirs],
-    (rewound, proof): (bool, Option<&str>),
+    (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
 ) -> Result<Option<Vec<Difference>>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -120,7 +121,7 @@ fn store_all(
         stamp_unseen(&tx, one, now_ms)?;
         let this = self_state::load(&tx)?;
         let Some(case) = case(&tx, one)? else { continue };
-        let settlement = case.settle(&this, rewound);
+        let settlement = case.settle(&this, lost);
         differences.extend(case.difference(&settlement));
         let (table, row) = (case.table.id, case.id);
         let hub_ms = this.hub_ms(now_ms);
@@ -252,12 +253,12 @@ fn case(tx: &Connection, one: &Theirs) -> Result<Option<Case>, StoreError> {
 }
 
 impl Case {
-    fn settle(&self, this: &SelfState, rewound: bool) -> Settlement {
+    fn settle(&self, this: &SelfState, lost: &[ReplicaId]) -> Settlement {
         let (own, quiet) = (this.own(), self.table.quiet());
         let writable = self.table.direction == Direction::Both;
         let base = self.tracked.as_ref().and_then(|tracked| tracked.base.as_ref());
         let here = self.here.as_ref().map(|row| Here { row, base });
-        settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, rewound, quiet: &quiet })
+        settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, lost, quiet: &quiet })
     }
 
     /// `hub_ms` is the hub's clock, for "at HQ since".
@@ -295,6 +296,10 @@ impl Case {
                 Ok(())
             }
             Store::Remove => {
+                if settlement.offer {
+                    // What was refused is in the offer.
+                    ledger::settle(tx, Way::Up, table.id, id)?;
+                }
                 rows::delete(tx, table, id)?;
                 rows::delete_last(tx, table, id)?;
                 versions::delete(tx, table, id)
@@ -342,6 +347,15 @@ impl Case {
     }
 }
 
+/// A row as it is offered. A death of which the last values are not known is one without them.
+fn offered(table: &'static Table, id: RowId, row: &Row) -> PullRow {
+    let whole = line(table, id, row);
+    match row.version.is_alive() || convert::values(table, &whole.values).is_ok() {
+        true => whole,
+        false => PullRow { values: Fields::new(), ..whole },
+    }
+}
+
 fn line(table: &Table, id: RowId, row: &Row) -> PullRow {
     PullRow {
         table: table.name.to_owned(),
@@ -360,6 +374,26 @@ mod tests {
     use crate::sqlite::fixture::{TASK, edge_with_a_task};
 
     #[test]
+    fn what_was_refused_of_a_row_that_is_offered_is_listed_no_more() {
+        const LOST: ReplicaId = ReplicaId(9);
+        let mut connection = edge_with_a_task(ReplicaId(7), "ours");
+        let tasks = catalog::by_name("tasks").unwrap();
+        let tx = connection.transaction().unwrap();
+        let mut tracked = versions::load(&tx, tasks, TASK).unwrap().unwrap();
+        tracked.version.write(Dot { replica: LOST, seq: 4, hlc: Hlc(1), by: None }, &["status".to_owned()]);
+        tracked.base = Some([(LOST, 4)].into_iter().collect());
+        versions::save(&tx, tasks, TASK, &tracked).unwrap();
+        let (code, reason, payload) = ("refused".to_owned(), "why".to_owned(), "{}".to_owned());
+        ledger::refuse(&tx, &Refused { way: Way::Up, table: tasks.id, row: TASK, code, reason, payload }, 0).unwrap();
+        tx.commit().unwrap();
+        let absent = [Theirs::Absent("tasks".to_owned(), TASK.0)];
+        assert_eq!(offers(&connection, &absent, &[LOST]).unwrap().len(), 1);
+        store(&mut connection, &absent, (&[LOST], None), 0).unwrap();
+        assert_eq!(ledger::quarantined(&connection).unwrap().len(), 0);
+        assert!(versions::load(&connection, tasks, TASK).unwrap().is_none());
+    }
+
+    #[test]
     fn what_waits_is_not_taken_for_what_a_copy_has_sent_under_the_same_number() {
         const OWN: ReplicaId = ReplicaId(7);
         let mut connection = edge_with_a_task(OWN, "ours");
@@ -372,7 +406,7 @@ mod tests {
             let mut version = Version::default();
             version.write(dot, &[]);
             let theirs = Theirs::Row(line(tasks, TASK, &Row { version, values: values.clone() }));
-            let settled = store(&mut connection, &[theirs], (false, None), 0).unwrap();
+            let settled = store(&mut connection, &[theirs], (&[], None), 0).unwrap();
             let waits = versions::load(&connection, tasks, TASK).unwrap().unwrap().base.is_some();
             assert_eq!((settled.is_some(), waits), (is_ours, !is_ours), "{dot:?}");
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::convert;
 use super::recovery::{Found, Range};
-use super::version::{dots_text, vector_text};
+use super::version::{DELETED, dots_text, vector_text};
 use crate::catalog::Table;
 use crate::merge::clock::Dot;
 use crate::merge::ids::RowId;
@@ -42,17 +42,27 @@ pub fn row_hash(table: &'static Table, id: RowId, version: &Version, values: &Va
     hasher.finish()
 }
 
-/// What a write has in the registers that still show it: their names, and hashes of the values.
+/// What a write has in the registers that still show it: their names, and hashes of the values. A delete says that it is one.
 pub fn contents(row: &Row, write: &Dot) -> BTreeMap<String, String> {
     let registers = row.values.keys().chain(row.version.dots.named.keys());
     let shown = registers.filter(|register| row.version.dots.of(register).is_some_and(|dot| dot.same_write(write)));
-    shown.map(|register| (register.clone(), value_hash(row.values.get(register)))).collect()
+    let deletes = row.version.dots.deleted.is_some_and(|dot| dot.same_write(write));
+    let delete = deletes.then(|| (DELETED.to_owned(), value_hash(None)));
+    shown.map(|register| (register.clone(), value_hash(row.values.get(register)))).chain(delete).collect()
 }
 
-/// Whether a row shows something else in a register under the name of a write with these contents.
+/// Whether a row shows something else in a register under the name of a write with these contents, or shows an edit where they
+/// are a delete's, or the other way round.
 pub fn contradicts(row: &Row, write: (u32, u64), contents: &BTreeMap<String, String>) -> bool {
+    let is_it = |dot: &Dot| (dot.replica.0, dot.seq) == write;
+    if contents.contains_key(DELETED) {
+        return row.version.dots.edits().any(is_it);
+    }
+    if !contents.is_empty() && row.version.dots.deleted.as_ref().is_some_and(is_it) {
+        return true;
+    }
     contents.iter().any(|(register, hash)| {
-        let shown = row.version.dots.of(register).is_some_and(|dot| (dot.replica.0, dot.seq) == write);
+        let shown = row.version.dots.of(register).is_some_and(|dot| is_it(&dot));
         shown && value_hash(row.values.get(register)) != *hash
     })
 }
@@ -147,6 +157,26 @@ mod tests {
             row_hash(table, RowId(Uuid::from_u128(2)), &version, &Values::new()),
         ];
         assert!(others.iter().all(|other| *other != hash), "{others:?}");
+    }
+
+    #[test]
+    fn a_delete_and_an_edit_under_one_name_are_two_writes() {
+        let dot = Dot { replica: ReplicaId(7), seq: 2, hlc: Hlc(9), by: None };
+        let mut before = Row::default();
+        before.version.write(Dot { seq: 1, ..dot }, &[]);
+        before.values.insert("title".to_owned(), Value::text("a"));
+        let (mut deleted, mut edited) = (before.clone(), before);
+        deleted.version.delete(dot);
+        edited.version.write(dot, &["title".to_owned()]);
+        let (delete, edit) = (contents(&deleted, &dot), contents(&edited, &dot));
+        let write = (7, 2);
+        for (row, same, other) in [(&deleted, &delete, &edit), (&edited, &edit, &delete)] {
+            assert!(differ(same, other), "{same:?} {other:?}");
+            assert!(contradicts(row, write, other), "{row:?} {other:?}");
+            assert!(!differ(same, same) && !contradicts(row, write, same), "{row:?} {same:?}");
+            assert!(!differ(same, &BTreeMap::new()), "of one that says nothing, nothing can be told");
+            assert!(!contradicts(row, write, &BTreeMap::new()));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::merge::vector::Vector;
 use crate::merge::version::Dots;
 
 const DEFAULT: &str = "*";
-const DELETED: &str = "-";
+pub(super) const DELETED: &str = "-";
 
 /// A version text that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -22,7 +22,7 @@ pub(super) type Contents = BTreeMap<String, String>;
 pub(super) type Taken = ((u32, u64), Contents);
 
 /// What is known of one replica id of an edge.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
     pub(super) edge: usize,
     pub(super) token: Option<String>,
@@ -37,7 +37,7 @@ pub struct Fence {
 }
 
 /// The batch that was answered last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     pub(super) batch: Uuid,
     pub(super) body: Vec<u8>,

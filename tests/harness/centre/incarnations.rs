@@ -13,7 +13,7 @@ use super::{Centre, Database};
 const SETTLE_MS: u64 = 1_000;
 
 /// An incarnation after the first one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incarnation {
     former_id: Uuid,
     id: Uuid,

@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use sync::catalog::{self, Table};
 use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::Conflict;
+use sync::merge::fence::{Admission, Mark, admission};
 use sync::merge::ids::{ReplicaId, RowId};
 use sync::merge::plan::{Clamp, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_push};
 use sync::merge::rename::unanswered;
@@ -24,9 +25,6 @@ use super::{Centre, Database, RowKey, Temper, name_of, pull_row};
 use crate::journal::{Author, Deed, Journal, Key, Registers, Seen, Write};
 use crate::schedule::register_text;
 
-/// What is met when a conflict names a write whose stamp lies in the future.
-pub const LOWERED: &str = "a stamp in a conflict is lowered";
-
 /// Why a request was refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -34,6 +32,15 @@ pub enum Refused {
     Fence,
     /// It cannot be believed.
     Forged(String),
+}
+
+/// The answer to a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The batch was taken now.
+    Taken(Vec<u8>),
+    /// It had been taken, and its answer is given again.
+    Repeated(Vec<u8>),
 }
 
 /// What the pusher had seen of each row when it put the batch together.
@@ -85,30 +92,22 @@ impl Centre {
         temper: Temper,
         journal: &mut Journal,
         (now_ms, random): (u64, &mut SmallRng),
-    ) -> Result<Vec<u8>, Refused> {
+    ) -> Result<Receipt, Refused> {
         let push = read_push(body).expect("an edge sends whole bodies");
         let replica = push.batch.replica;
         let Some(fence) = self.database.fences.get(&replica).filter(|fence| fence.edge == edge) else {
             return Err(Refused::Fence);
         };
-        let said = |count: u64, token: &Option<String>| {
-            push.batch.fence.count == count && token.as_ref().is_some_and(|token| *token == push.batch.fence.token)
-        };
-        if fence.token.as_ref().is_none_or(String::is_empty) {
-            return Err(Refused::Fence);
-        }
-        if !said(fence.count, &fence.token) {
-            return match &fence.last {
-                Some(last)
-                    if said(fence.count.wrapping_sub(1), &fence.before)
-                        && last.batch == push.batch.id
-                        && last.body == body =>
-                {
-                    self.met.push("a lost answer is given again");
-                    Ok(last.answer.clone())
-                }
-                _ => Err(Refused::Fence),
-            };
+        let said = Mark { count: push.batch.fence.count, word: push.batch.fence.token.clone() };
+        let token = Mark { count: fence.count, word: fence.token.clone().unwrap_or_default() };
+        let last = fence.last.as_ref().filter(|last| last.batch == push.batch.id && last.body == body);
+        match (admission(&said, &token, fence.before.as_deref(), last.is_some()), last) {
+            (Admission::Next, _) => {}
+            (Admission::Repeated, Some(last)) => {
+                self.met.push("a lost answer is given again");
+                return Ok(Receipt::Repeated(last.answer.clone()));
+            }
+            (Admission::Repeated, None) | (Admission::Stale, _) => return Err(Refused::Fence),
         }
         let answers = self.take(edge, &push, (seen, temper), journal, (now_ms, random))?;
         let database = &mut self.database;
@@ -120,10 +119,10 @@ impl Centre {
         fence.count = count;
         fence.high_seq = fence.high_seq.max(push.batch.high_seq);
         fence.last = Some(Answered { batch: push.batch.id, body: body.to_vec(), answer: answer.clone() });
-        Ok(answer)
+        Ok(Receipt::Taken(answer))
     }
 
-    /// Takes the rows and conflicts of a push whatever its fence token says, for checks of repeated delivery.
+    /// Takes the rows and conflicts of a push whatever its fence token says: the merge alone has to see that it has them.
     pub fn replay(&mut self, edge: usize, body: &[u8], now_ms: u64, random: &mut SmallRng) {
         let push = read_push(body).expect("an edge sends whole bodies");
         let taken =
@@ -302,8 +301,11 @@ impl Centre {
         let written = row.version.dots.named.iter().filter(|(_, named)| **named == dot);
         let written =
             written.map(|(register, _)| (register.clone(), register_text(row.values.get(register)))).collect();
-        let deed = if row.version.is_alive() { Deed::Wrote(written) } else { Deed::Deleted };
-        database.note_own(one.key, dot.seq, deed, journal);
+        // A dead row has these values too, should an edit bring it back.
+        database.note_own(one.key, dot.seq, Deed::Wrote(written), journal);
+        if !row.version.is_alive() {
+            database.note_own(one.key, dot.seq, Deed::Deleted, journal);
+        }
         let vv = row.version.vv.clone();
         database.store_pushed(one.key, row, None, (work.txid, work.now_ms));
         Fate::Taken(vv, false)
@@ -318,7 +320,7 @@ impl Centre {
             let of_row = candidates.iter().find(|one| one.key == (found.table, found.row));
             if of_row.is_none_or(|one| matches!(one.fate, Some(Fate::Taken(..)))) {
                 if lowered {
-                    self.met.push(LOWERED);
+                    self.met.push("a stamp in a conflict is lowered");
                 }
                 self.database.take_conflict(found, lowered, work.txid);
             }

@@ -15,7 +15,7 @@ use crate::journal::{Journal, Seen};
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b1f_77de_0c4a_5f3e_9d20_7761_7973_7461);
 
 /// A row that an edge offered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
     /// The row's table and id.
     pub key: RowKey,

@@ -15,18 +15,29 @@ use sync::wire::recovery::Reidentified;
 
 use super::{Answer, Request, Task, World};
 use crate::centre::Compared;
-use crate::journal::{Author, Key, Seen};
+use crate::journal::{Key, Seen};
 
 impl World {
     pub(super) fn take(&mut self, site: usize, answer: Answer) {
         let now_ms = self.network.now_ms;
         let task = match answer {
-            Answer::Page(_) | Answer::Pushed(_) => Task::Nothing,
+            Answer::Page(_) => Task::Nothing,
             _ => std::mem::replace(&mut self.nodes[site].task, Task::Nothing),
         };
         match (answer, task) {
             (Answer::Welcome(welcome), _) => self.take_welcome(site, &welcome),
-            (Answer::Pushed(body), _) => self.take_receipt(site, &body),
+            (Answer::Pushed(body), Task::Answered(terms)) => {
+                if self.take_receipt(site, &body).is_some() {
+                    let jitter = self.jitter();
+                    self.begin_comparison(site, terms, jitter);
+                }
+            }
+            (Answer::Pushed(body), task) => {
+                self.nodes[site].task = task;
+                if let Some(result) = self.take_receipt(site, &body) {
+                    self.nodes[site].session.handle_pushed(result, now_ms);
+                }
+            }
             (Answer::Page(page), _) => {
                 self.nodes[site].arrived = Some(page);
                 self.nodes[site].session.handle_page();
@@ -83,8 +94,9 @@ impl World {
         node.session.handle_welcome(verdict, self.network.now_ms);
     }
 
-    fn take_receipt(&mut self, site: usize, body: &[u8]) {
-        let (now_ms, clock) = (self.network.now_ms, self.clock_of(site));
+    /// What the answer to a push comes to; `None` if it is that to another one.
+    fn take_receipt(&mut self, site: usize, body: &[u8]) -> Option<PushResult> {
+        let clock = self.clock_of(site);
         let answer = read_answer(body).expect("the centre sends whole answers");
         for row in &answer.rows {
             match (row.outcome, row.code.as_deref()) {
@@ -109,10 +121,11 @@ impl World {
         }
         self.note(format!("site {site}: {receipt:?}"));
         match receipt {
-            Receipt::Stale => self.fail(site, Failure::Unreachable),
-            Receipt::Taken { more, busy, .. } => {
-                self.nodes[site].session.handle_pushed(PushResult::Answered { more, busy }, now_ms);
+            Receipt::Stale => {
+                self.fail(site, Failure::Unreachable);
+                None
             }
+            Receipt::Taken { more, busy, .. } => Some(PushResult::Answered { more, busy }),
         }
     }
 
@@ -139,7 +152,7 @@ impl World {
             node.comparison = Some(comparison);
             return node.session.handle_reconciled(false, self.network.now_ms, jitter);
         }
-        let offers = reconcile::offers(&here.connection, &theirs, comparison.is_rewound()).expect("rows can be read");
+        let offers = reconcile::offers(&here.connection, &theirs, &comparison.lost()).expect("rows can be read");
         if offers.is_empty() {
             return self.settle(site, comparison, &theirs, &compared.seen);
         }
@@ -154,7 +167,8 @@ impl World {
         let (now_ms, jitter, clock) = (self.network.now_ms, self.jitter(), self.clock_of(site));
         let rewound = comparison.is_rewound();
         let here = &mut self.nodes[site].site;
-        let basis = (rewound, comparison.proof());
+        let lost = comparison.lost();
+        let basis = (lost.as_slice(), comparison.proof());
         let stored = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
         let Some(found) = stored else { return self.notice_fork(site) };
         for one in theirs {
@@ -178,7 +192,8 @@ impl World {
         let row: Key = (catalog::by_name(table).expect("a known table").name, id);
         let here = &mut self.nodes[site].site;
         let mut known = seen.get(&row).cloned().unwrap_or_default();
-        let own = |place: &usize| self.journal.write(*place).author == Author::Edge(here.edge);
+        let replicas = here.this().own();
+        let own = |place: &usize| self.journal.is_own(*place, here.edge, &replicas);
         if here.tracks(row) {
             let before = here.knowledge.of(row);
             known.extend(before.into_iter().filter(|place| own(place) || absent && !rewound));

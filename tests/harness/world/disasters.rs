@@ -65,7 +65,11 @@ impl World {
     pub fn restore_centre(&mut self, backup: usize, kind: Kind) {
         let conflicts = self.conflicts();
         let backup: Database = self.backups[backup].clone();
+        let offers = self.centre.database.recovered.iter().filter(|(id, _)| !backup.recovered.contains_key(id));
+        self.unoffered.extend(offers.flat_map(|(_, entry)| entry.seen.iter().copied()));
         self.centre.restore(&backup, kind);
+        // It has lost what it took: should that come now, it comes for the first time.
+        self.arrived.clear();
         self.coverage.count(match kind {
             Kind::Dump => "a dump of the centre is restored",
             Kind::NewServer => "a dump of the centre is restored on a new server",
@@ -117,9 +121,8 @@ impl World {
 
     /// What no replica holds any more is lost: its writes, and values that only a conflict still held.
     fn declare_lost(&mut self, conflicts: &BTreeMap<Uuid, Conflict>) {
-        let held = self.held();
+        let (held, present) = (self.held(), self.conflicts());
         let lost: Seen = (0..self.journal.len()).filter(|place| !held.contains(place)).collect();
-        let (present, mut unlisted) = (self.conflicts(), Seen::new());
         for conflict in conflicts.iter().filter(|(id, _)| !present.contains_key(id)).map(|(_, conflict)| conflict) {
             let row = name_of((conflict.table, conflict.row));
             let said = |deed: &Deed| match (deed, &conflict.register) {
@@ -130,15 +133,14 @@ impl World {
                 (Deed::Wrote(_), None) => false,
             };
             let of_row = self.journal.iter().filter(|(_, write)| write.row == row && said(&write.deed));
-            unlisted.extend(of_row.map(|(place, _)| place));
+            self.unlisted.extend(of_row.map(|(place, _)| (place, conflict.register.clone())));
         }
-        for place in lost.union(&unlisted).copied() {
+        for place in lost {
             if self.lost.insert(place) {
                 self.coverage.count("a write is declared lost");
                 self.note(format!("write {place} is lost"));
             }
         }
-        self.unlisted.extend(unlisted);
     }
 
     /// What edges have offered.

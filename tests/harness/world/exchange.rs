@@ -2,13 +2,14 @@
 
 use sync::catalog;
 use sync::session::{Action, Failure, PushResult};
-use sync::sqlite::comparison::Comparison;
+use sync::sqlite::comparison::{Comparison, Terms};
 use sync::sqlite::{apply, outbox, reconcile, reidentify};
 use sync::wire::frames::read_page;
 use sync::wire::message::Hello;
 use uuid::Uuid;
 
 use super::{Event, Request, Task, World};
+use crate::journal::Author;
 
 impl World {
     /// Does what a site's session says until it says no more.
@@ -66,6 +67,14 @@ impl World {
             None => self.nodes[site].session.handle_pushed(PushResult::Empty, self.network.now_ms),
             Some(sent) => {
                 let seen = here.batches.get(&sent.batch).cloned().unwrap_or_default();
+                let (edge, replica) = (here.edge, here.replica());
+                for (row, places) in &seen {
+                    // What the centre has was sent before, perhaps by a copy of this box.
+                    let known = self.centre.database.knowledge.of(*row);
+                    let own = |place: &&usize| self.journal.write(**place).author == Author::Edge(edge);
+                    let sent: Vec<usize> = places.difference(&known).filter(own).copied().collect();
+                    sent.into_iter().for_each(|place| self.journal.note_sent(place, replica.0));
+                }
                 self.send(site, Request::Push(sent.batch, sent.body, seen));
             }
         }
@@ -120,18 +129,29 @@ impl World {
             (None, Some(terms)) => {
                 let connection = &mut node.site.connection;
                 reconcile::begin(connection, &terms.reconcile).expect("a comparison can be begun");
-                let comparison = Comparison::new(connection, terms).expect("the mirror can be read");
-                let what = match comparison.is_rewound() {
-                    true => "an edge is compared after a rewind",
-                    false => "an edge is compared",
-                };
-                node.comparison = Some(comparison);
-                node.session.handle_reconciled(false, now_ms, jitter);
-                self.coverage.count(what);
+                if outbox::load(connection).expect("our own batch can be read").is_none() {
+                    return self.begin_comparison(site, terms, jitter);
+                }
+                node.task = Task::Answered(terms);
+                self.coverage.count("what is in flight is answered before a comparison");
+                self.push(site);
             }
             // A hub that wants a comparison and does not say how is asked again.
             (None, None) => node.session.handle_reconciled(true, now_ms, jitter),
         }
+    }
+
+    /// Nothing is compared while a push is unanswered.
+    pub(super) fn begin_comparison(&mut self, site: usize, terms: Terms, jitter: u64) {
+        let node = &mut self.nodes[site];
+        let comparison = Comparison::new(&mut node.site.connection, terms).expect("the mirror can be read");
+        self.coverage.count(match comparison.is_rewound() {
+            true => "an edge is compared after a rewind",
+            false => "an edge is compared",
+        });
+        let node = &mut self.nodes[site];
+        node.comparison = Some(comparison);
+        node.session.handle_reconciled(false, self.network.now_ms, jitter);
     }
 
     fn compare(&mut self, site: usize, comparison: Comparison) {

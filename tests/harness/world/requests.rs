@@ -9,7 +9,7 @@ use sync::wire::recovery::{AcceptedRow, Digest, Reidentified, Verification};
 use uuid::Uuid;
 
 use super::{Event, World};
-use crate::centre::{Compared, LOWERED, Refused, SentPage};
+use crate::centre::{Compared, Receipt, Refused, SentPage};
 use crate::journal::{Key, Seen};
 use crate::network::ANSWER_MS_MAX;
 
@@ -151,13 +151,18 @@ impl World {
                 Answer::Welcome(welcome)
             }
             Request::Push(_, body, seen) => {
-                let taken = self.centre.push(edge, (body, seen), self.temper, &mut self.journal, (now_ms, random));
-                // A stamp in a conflict is lowered to where the row stood, and the row moves on; the hub takes no batch twice.
-                let again = !self.centre.met.contains(&LOWERED);
-                if again && taken.as_ref().is_ok_and(|answer| is_taken_whole(answer)) {
-                    self.batches.push((edge, body.clone(), now_ms));
+                let receipt = self.centre.push(edge, (body, seen), self.temper, &mut self.journal, (now_ms, random));
+                self.arrived.insert((edge, body.clone()));
+                match receipt {
+                    Ok(Receipt::Taken(answer)) => {
+                        if is_taken_whole(&answer) {
+                            self.batches.push((edge, body.clone(), now_ms));
+                        }
+                        Answer::Pushed(answer)
+                    }
+                    Ok(Receipt::Repeated(answer)) => Answer::Pushed(answer),
+                    Err(refused) => Answer::Refused(refused),
                 }
-                taken.map_or_else(Answer::Refused, Answer::Pushed)
             }
             Request::Pull(replica, cursor, _) => {
                 let rows_max = 1 + usize::try_from(rand::Rng::random_range(random, 0..12_u32)).expect("a small number");
