@@ -90,7 +90,7 @@ pub async fn examine(config: &Config, clock: Clock) -> Vec<Finding> {
         let trust = Trust { ca: ca.flatten(), plain_http: config.plain_http, hub_ms };
         findings.push(reach(clock, &hub, &trust).await);
     }
-    findings.push(pages(&PageTls::load(config).standing(), clock.unix_ms()));
+    findings.push(pages(&PageTls::load(config).standing(), &config.names, clock.unix_ms()));
     findings.extend(budget(&data, config.daily_bytes, clock.unix_ms()));
     findings.extend(running.as_ref().and_then(link));
     findings
@@ -354,8 +354,8 @@ async fn reach(clock: Clock, hub: &str, trust: &Trust) -> Finding {
     }
 }
 
-/// Whether those who visit this box are served by TLS, and for how long that is so.
-fn pages(standing: &Standing, now_ms: u64) -> Finding {
+/// Whether those who visit this box are served by TLS, by which of the names that somebody gave it too, and for how long.
+fn pages(standing: &Standing, given: &[String], now_ms: u64) -> Finding {
     const CA: &str = "give the hub a CA for pages (`hub ca pages`, then HUB_PAGES_CA); EDGE_PAGES=plain does without";
     let Standing { visits, certificate } = standing;
     match (visits, certificate) {
@@ -366,6 +366,7 @@ fn pages(standing: &Standing, now_ms: u64) -> Finding {
         (Visits::Tls, None) => error("pages", "there is no certificate, so nobody beyond this box is served", CA),
         (Visits::Tls, Some(Certificate { names, refused, ends_ms, .. })) => {
             let days = ends_ms.saturating_sub(i64::try_from(now_ms).unwrap_or(i64::MAX)).div_euclid(DAY_MS);
+            let missed: Vec<&str> = refused.iter().filter(|name| given.contains(name)).map(String::as_str).collect();
             let found = format!("the certificate is for {} and good for {days} days", names.join(", "));
             match days {
                 ..0 => error("pages", "the certificate has ended, and browsers turn away", CA),
@@ -374,9 +375,9 @@ fn pages(standing: &Standing, now_ms: u64) -> Finding {
                     found,
                     "it should have been renewed by itself: see that the hub is reached, and has its CA",
                 ),
-                _ if !refused.is_empty() => warn(
+                _ if !missed.is_empty() => warn(
                     "pages",
-                    format!("{found}, and not for {}", refused.join(", ")),
+                    format!("{found}, and not for {}", missed.join(", ")),
                     "visit it by another one; names have to begin with the edge's own, in a domain of the hub's CA for pages",
                 ),
                 _ => ok("pages", found),
