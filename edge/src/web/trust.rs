@@ -60,8 +60,8 @@ fn certificate(server: &Server) -> Result<Certificate, Error> {
 /// Where a phone on the site's network finds the page: by address if there is one, which needs no name service.
 fn url(server: &Server, names: &[String]) -> String {
     let port = server.app.config.listen.port();
-    let is_address = |name: &&String| name.parse::<std::net::Ipv4Addr>().is_ok();
-    let host = names.iter().find(is_address).or_else(|| names.first()).map_or("localhost", String::as_str);
+    let reached = |name: &&String| name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| !address.is_loopback());
+    let host = names.iter().find(reached).or_else(|| names.first()).map_or("localhost", String::as_str);
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     format!("https://{host}:{port}/trust")
 }
