@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, Transaction, params};
 use super::error::StoreError;
 use super::health;
 use super::status::{self, Counts};
-use super::{Origin, recognise};
+use super::{Origin, recognise, schema};
 use crate::catalog::TABLES;
 
 /// What a copy carries beside the tables.
@@ -107,6 +107,11 @@ pub fn unpack(path: &Path) -> Result<Found, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     if let Some(problem) = health::damage(&connection)?.into_iter().next() {
+        return Err(StoreError::Damaged { path: path.to_owned(), problem });
+    }
+    // A table whose text was changed reads back whole, and takes no writes, or the wrong ones.
+    if let Some(what) = schema::altered(&connection)? {
+        let problem = format!("the {what} is not as this program's migrations make it");
         return Err(StoreError::Damaged { path: path.to_owned(), problem });
     }
     let tx = connection.transaction()?;

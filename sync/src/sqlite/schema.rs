@@ -3,8 +3,10 @@
 //! All pending migrations run in one transaction: a failed one leaves the file as it was. Triggers are compared as text
 //! with what is installed, so a trigger that somebody dropped or changed comes back at the next start.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use refinery::Target;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::capture;
@@ -62,6 +64,29 @@ pub fn version(connection: &Connection) -> Result<i32, StoreError> {
     Ok(connection.query_row(last, [], |row| row.get(0))?)
 }
 
+/// What of the schema of a file is not as the migrations up to its version make it: the first table, index or view whose text is
+/// another one, or missing. What somebody added is nobody's business, and capture triggers are made again at every start.
+///
+/// # Errors
+/// [`StoreError::Migration`], [`StoreError::Sqlite`].
+pub fn altered(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let mut made = Connection::open_in_memory()?;
+    let target = Target::Version(version(connection)?.min(version_known()));
+    let run = embedded::migrations::runner().set_grouped(true).set_target(target).run(&mut made);
+    run.map_err(|source| StoreError::Migration { path: ":memory:".into(), source: Box::new(source) })?;
+    let (found, expected) = (texts(connection)?, texts(&made)?);
+    Ok(expected.into_iter().find(|(name, text)| found.get(name) != Some(text)).map(|(name, _)| name))
+}
+
+/// The texts that make a schema, by the names of what they make.
+fn texts(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+    let texts = "select type || ' ' || name, sql from sqlite_schema
+        where sql is not null and not (type = 'trigger' and name glob 'sync_*')";
+    let mut statement = connection.prepare(texts)?;
+    let texts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    Ok(texts)
+}
+
 /// The newest schema version that this program knows.
 pub fn version_known() -> i32 {
     let runner = embedded::migrations::runner();
@@ -105,4 +130,25 @@ fn remember(tx: &Transaction<'_>) -> Result<(), StoreError> {
         where schema_fingerprint is not ?1 or applying <> 0 or actor is not null";
     tx.execute(note, [capture::fingerprint()])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_as_the_migrations_make_it_until_somebody_changes_a_text_of_it() {
+        let store = super::super::open_in_memory().unwrap();
+        let connection = store.connection();
+        assert_eq!(altered(connection).unwrap(), None);
+        connection.execute_batch("create index of_a_user on tasks (title)").unwrap();
+        assert_eq!(altered(connection).unwrap(), None, "what somebody added is theirs");
+        connection
+            .execute_batch(
+                "pragma writable_schema = on;
+                 update sqlite_schema set sql = replace(sql, 'json_valid', 'jso0_valid') where name = 'tasks'",
+            )
+            .unwrap();
+        assert_eq!(altered(connection).unwrap().as_deref(), Some("table tasks"));
+    }
 }
