@@ -62,7 +62,8 @@ async fn wherever_the_hubs_connection_breaks_the_exchange_is_repeated_and_has_on
                 assert!(number < CALLS_MAX, "every exchange breaks");
             }
             println!("{moment:?} {call:?}: {broken} exchanges broke, at calls 1 to {number}");
-            assert!(broken > 2, "hardly a call was seen");
+            // A push and a page have a commit each; what comes after them may come after what is waited for.
+            assert!(broken >= 2, "hardly a call was seen");
         }
     }
     world.assert_equal_dumps().await;
