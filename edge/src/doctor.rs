@@ -35,7 +35,6 @@ pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub const FREE_BYTES_WARN: u64 = 1024 * 1024 * 1024;
 /// A clock so far from the hub's is worth a warning, in milliseconds.
 pub const OFFSET_MS_WARN: u64 = 30_000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Rows that wait for longer than this are worth a warning, in milliseconds.
 pub const PENDING_MS_WARN: u64 = 24 * 60 * 60 * 1000;
 
@@ -364,8 +363,8 @@ fn pages(standing: &Standing, given: &[String], now_ms: u64) -> Finding {
             warn("pages", "PINs and rows can be read on the site's network", "take EDGE_PAGES=plain away")
         }
         (Visits::Tls, None) => error("pages", "there is no certificate, so nobody beyond this box is served", CA),
-        (Visits::Tls, Some(Certificate { names, refused, ends_ms, .. })) => {
-            let days = ends_ms.saturating_sub(i64::try_from(now_ms).unwrap_or(i64::MAX)).div_euclid(DAY_MS);
+        (Visits::Tls, Some(certificate)) => {
+            let (days, Certificate { names, refused, .. }) = (certificate.days_left(now_ms), certificate);
             let missed: Vec<&str> = refused.iter().filter(|name| given.contains(name)).map(String::as_str).collect();
             let found = format!("the certificate is for {} and good for {days} days", names.join(", "));
             match days {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ring::digest;
 use rusqlite::{Connection, TransactionBehavior};
 use sync::catalog;
 use sync::merge::limits::PUSH_ROWS_MAX;
@@ -16,6 +15,7 @@ use sync::sqlite::comparison::Terms;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::receipts::{self, Receipt};
 use sync::sqlite::{directory, outbox, reidentify, self_state, status, versions};
+use sync::wire::base64url;
 use sync::wire::frames::PulledPage;
 use sync::wire::message::{Hello, Page, Pull, Welcome};
 use sync::wire::recovery::{Accepted, Reidentify};
@@ -26,6 +26,7 @@ use crate::App;
 use crate::credential::{Credential, CredentialError};
 use crate::data_dir::DataDir;
 use crate::hub_client::{HubClient, HubError};
+use crate::sessions;
 
 /// An edge and its hub.
 #[derive(Clone, Debug)]
@@ -160,7 +161,7 @@ impl Exchange {
         let (Some(key), edge) = (known.key, known.identity.edge) else { return Ok(false) };
         let Challenge { challenge } = self.hub.challenge(edge).await?;
         let next = renewal::credential(edge, self.app.clock.random());
-        let hash = renewal::encode(digest::digest(&digest::SHA256, next.as_bytes()).as_ref());
+        let hash = base64url::encode(sessions::hash(&next));
         let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
         self.hub.renew(&Renew { edge, challenge, hash, signature }).await?;
         // What cannot be kept, as in a file that systemd passes, is used until this process ends; the next one gets another.

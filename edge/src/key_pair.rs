@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sync::wire::renewal;
+use sync::wire::base64url;
 
 use crate::clock::Clock;
 
@@ -31,12 +31,12 @@ impl KeyPair {
 
     /// The public half as it is sent.
     pub fn public(&self) -> String {
-        renewal::encode(self.pair.public_key().as_ref())
+        base64url::encode(self.pair.public_key().as_ref())
     }
 
     /// The signature of a text as it is sent.
     pub fn sign(&self, text: &str) -> String {
-        renewal::encode(self.pair.sign(text.as_bytes()).as_ref())
+        base64url::encode(self.pair.sign(text.as_bytes()).as_ref())
     }
 }
 
@@ -48,14 +48,14 @@ impl fmt::Debug for KeyPair {
 
 impl Serialize for KeyPair {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&renewal::encode(&self.seed))
+        serializer.serialize_str(&base64url::encode(self.seed))
     }
 }
 
 impl<'de> Deserialize<'de> for KeyPair {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let pair = renewal::decode(&text).and_then(Self::from_seed);
+        let pair = base64url::decode_exactly(&text).and_then(Self::from_seed);
         pair.ok_or_else(|| de::Error::custom("the key is not 32 bytes in base64url"))
     }
 }

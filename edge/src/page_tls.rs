@@ -20,8 +20,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use sync::listener::TlsAcceptor;
+use sync::wire::base64url;
 use sync::wire::pages::{AskCertificate, NAMES_MAX, PageCertificate};
-use sync::wire::renewal;
 
 use crate::App;
 use crate::config::{Config, Pages};
@@ -100,6 +100,25 @@ pub struct Certificate {
     pub ca: String,
 }
 
+impl Held {
+    fn certificate(&self) -> Certificate {
+        let Stored { asked, granted, .. } = &self.stored;
+        Certificate {
+            names: granted.names.clone(),
+            refused: asked.iter().filter(|name| !granted.names.contains(name)).cloned().collect(),
+            ends_ms: granted.not_after.saturating_mul(1000),
+            ca: granted.ca.clone(),
+        }
+    }
+}
+
+impl Certificate {
+    /// For how many days it is good; negative when it has ended.
+    pub fn days_left(&self, now_ms: u64) -> i64 {
+        self.ends_ms.saturating_sub(i64::try_from(now_ms).unwrap_or(i64::MAX)).div_euclid(DAY_MS)
+    }
+}
+
 /// Why there is no new certificate, in words for a person.
 type Refused = String;
 
@@ -129,13 +148,7 @@ impl PageTls {
 
     /// How the pages stand.
     pub fn standing(&self) -> Standing {
-        let certificate = |Held { stored: Stored { asked, granted, .. }, .. }: &Held| Certificate {
-            names: granted.names.clone(),
-            refused: asked.iter().filter(|name| !granted.names.contains(name)).cloned().collect(),
-            ends_ms: granted.not_after.saturating_mul(1000),
-            ca: granted.ca.clone(),
-        };
-        Standing { visits: self.visits, certificate: self.held().as_ref().map(certificate) }
+        Standing { visits: self.visits, certificate: self.held().as_ref().map(Held::certificate) }
     }
 
     /// What accepts TLS, with whatever certificate there is at that moment; `None` where pages are served without.
@@ -152,11 +165,7 @@ impl PageTls {
     }
 
     fn is_due(&self, wanted: &[String], now_ms: u64) -> bool {
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        let fits = |Held { stored, .. }: &Held| {
-            let left_ms = stored.granted.not_after.saturating_mul(1000).saturating_sub(now_ms);
-            stored.asked == wanted && left_ms >= RENEW_DAYS * DAY_MS
-        };
+        let fits = |held: &Held| held.stored.asked == wanted && held.certificate().days_left(now_ms) >= RENEW_DAYS;
         !self.held().as_ref().is_some_and(fits)
     }
 
@@ -226,11 +235,11 @@ async fn renew(app: &App, asked: Vec<String>) -> Result<String, Refused> {
     let random = |_| "the operating system has no randomness".to_owned();
     let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).map_err(random)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref(), &SystemRandom::new());
-    let public = renewal::encode(pair.map_err(|error| words(&error))?.public_key().as_ref());
+    let public = base64url::encode(pair.map_err(|error| words(&error))?.public_key().as_ref());
     let hub = sync_loop::client_of(app).await?;
     let granted = hub.certificate(&AskCertificate { public_key: public, names: asked.clone() }).await;
     let granted = granted.map_err(|error| words(&error))?;
-    let held = held(Stored { key: renewal::encode(key.as_ref()), asked, granted })?;
+    let held = held(Stored { key: base64url::encode(key.as_ref()), asked, granted })?;
     let text = serde_json::to_vec(&held.stored).map_err(|error| words(&error))?;
     let path = DataDir::new(&app.config.data).page_certificate();
     write_private(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
@@ -253,10 +262,8 @@ fn load(path: &Path) -> Result<Option<Held>, Refused> {
 }
 
 fn held(stored: Stored) -> Result<Held, Refused> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let no_key = || "the key of the certificate is none".to_owned();
-    let secret = URL_SAFE_NO_PAD.decode(&stored.key).map_err(|_| no_key())?;
+    let secret = base64url::decode(&stored.key).ok_or_else(no_key)?;
     let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(secret));
     let signer = crypto::sign::any_ecdsa_type(&secret).map_err(|_| no_key())?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(stored.granted.certificate.as_bytes()).collect();

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sync::peers::{Peers, Wait};
@@ -21,7 +19,7 @@ use sync::sqlite::emergency_codes;
 use sync::sqlite::error::StoreError;
 use sync::sqlite::self_state;
 use sync::sqlite::sessions::{self, SessionRow};
-use sync::wire::one_time_code;
+use sync::wire::{base64url, one_time_code};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -143,6 +141,12 @@ pub enum SignInError {
     Refused(#[from] Refusal),
 }
 
+impl From<Wait> for SignInError {
+    fn from(Wait { ms }: Wait) -> Self {
+        Self::PeerWait { ms }
+    }
+}
+
 impl Default for Door {
     fn default() -> Self {
         Self {
@@ -179,13 +183,8 @@ impl Door {
         peer: IpAddr,
         attempt: impl Future<Output = Result<SignedIn, SignInError>>,
     ) -> Result<SignedIn, SignInError> {
-        let wait = |Wait { ms }: Wait| SignInError::PeerWait { ms };
-        self.peers.take_turn(peer, app.clock.monotonic_ms()).map_err(wait)?;
-        let tried = attempt.await;
-        if !matches!(tried, Err(SignInError::Wrong | SignInError::WrongCode)) {
-            self.peers.give_back(peer);
-        }
-        tried
+        let is_wrong = |error: &SignInError| matches!(error, SignInError::Wrong | SignInError::WrongCode);
+        self.peers.let_try(peer, app.clock.monotonic_ms(), attempt, is_wrong).await
     }
 
     /// How much work went into checking secrets, in KiB of memory times passes over them: what a try can be timed by.
@@ -280,7 +279,7 @@ pub fn issue(tx: &Transaction<'_>, clock: Clock, user: Uuid) -> Result<SignedIn,
 fn begin(tx: &Transaction<'_>, clock: Clock, person: Person, code: Option<Uuid>) -> Result<SignedIn, Refusal> {
     let tenant = self_state::load(tx)?.tenant.ok_or(Refusal::NotEnrolled)?;
     let age_ms = if code.is_some() { break_glass::AGE_MS_MAX } else { AGE_MS_MAX };
-    let (steady_ms, token) = (clock.steady_ms(), URL_SAFE_NO_PAD.encode(clock.random::<32>()));
+    let (steady_ms, token) = (clock.steady_ms(), base64url::encode(clock.random::<32>()));
     let steady = times::timestamp(steady_ms);
     let expires_at = times::timestamp(steady_ms.saturating_add(age_ms));
     sessions::remove_expired(tx, &steady, &times::timestamp(steady_ms.saturating_sub(IDLE_MS_MAX)))?;

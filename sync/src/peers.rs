@@ -32,11 +32,26 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Asks for a turn to try anything, and counts the wrong try that it may become.
+    /// Lets a device try something, and counts the try if it was wrong. A try counts while it is under way.
     ///
     /// # Errors
-    /// [`Wait`] when it has to come back later.
-    pub fn take_turn(&self, peer: IpAddr, now_ms: u64) -> Result<(), Wait> {
+    /// [`Wait`] when the device has to come back later; what the attempt says.
+    pub async fn let_try<T, E: From<Wait>>(
+        &self,
+        peer: IpAddr,
+        now_ms: u64,
+        attempt: impl Future<Output = Result<T, E>>,
+        is_wrong: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
+        self.take_turn(peer, now_ms)?;
+        let tried = attempt.await;
+        if !tried.as_ref().is_err_and(is_wrong) {
+            self.give_back(peer);
+        }
+        tried
+    }
+
+    fn take_turn(&self, peer: IpAddr, now_ms: u64) -> Result<(), Wait> {
         let mut empty_at_ms = self.lock();
         let peer = device(peer);
         if !empty_at_ms.contains_key(&peer) && empty_at_ms.len() >= PEERS_MAX {
@@ -53,7 +68,7 @@ impl Peers {
     }
 
     /// Takes back what a try counted that was right, or was none.
-    pub fn give_back(&self, peer: IpAddr) {
+    fn give_back(&self, peer: IpAddr) {
         if let Some(empty_at) = self.lock().get_mut(&device(peer)) {
             *empty_at = empty_at.saturating_sub(FORGET_MS);
         }

@@ -6,6 +6,7 @@ use edge::clock::Clock;
 use edge::credential::Credential;
 use edge::key_pair::KeyPair;
 use serde_json::{Value, json};
+use sync::wire::base64url;
 use sync::wire::message::{NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER};
 use sync::wire::renewal::{self, AskChallenge, Challenge, Renew};
 use sync::wire::stream;
@@ -51,7 +52,7 @@ impl Intruder {
     async fn renew_with(&self, edge: uuid::Uuid, key: &KeyPair) -> (u16, u16) {
         let (_, challenge) = self.challenge(edge).await;
         let mine = renewal::credential(edge, [66; 32]);
-        let hash = renewal::encode(&sync::hub::edge_auth::hash(&mine));
+        let hash = base64url::encode(sync::hub::edge_auth::hash(&mine));
         let signature = key.sign(&renewal::signed_text(edge, &challenge, &hash));
         let (status, _) = self.say("renew", None, json!(Renew { edge, challenge, hash, signature })).await;
         (status, self.status_of(&mine).await)
@@ -141,7 +142,7 @@ async fn nobody_gets_a_credential_without_the_edges_key_and_nobody_at_all_for_a_
     let forged = Renew {
         edge: identity.edge,
         challenge: String::new(),
-        hash: renewal::encode(&[0; 32]),
+        hash: base64url::encode([0; 32]),
         signature: key.sign("anything"),
     };
     assert_eq!(intruder.say("renew", None, json!(forged)).await.0, 403);
@@ -162,7 +163,7 @@ async fn whoever_has_the_key_is_the_edge() {
 async fn whoever_guesses_codes_has_to_wait_and_a_right_one_costs_nothing() {
     let world = Deployment::start(&[HEADQUARTERS]).await;
     let intruder = Intruder::before(&world);
-    let key = renewal::encode(&[0; 32]);
+    let key = base64url::encode([0; 32]);
     let guess = async |code: String| {
         intruder.say("enroll", None, json!({"code": code, "app_version": "x", "key": key})).await.0
     };

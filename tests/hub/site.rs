@@ -15,9 +15,9 @@ use sync::merge::value::Values;
 use sync::merge::vector::Vector;
 use sync::merge::version::Row;
 use sync::pg::{edges, quarantine, schema};
+use sync::wire::base64url;
 use sync::wire::message::*;
 use sync::wire::recovery::{Accepted, AcceptedRow, Reidentified, Reidentify};
-use sync::wire::renewal;
 use sync::wire::stream::{self, Writer};
 use sync::wire::version::{DotsText, VectorText};
 use sync::wire::{conflict, convert, one_time_code};
@@ -169,7 +169,7 @@ impl Centre {
 
 /// What an edge says that has no work yet and will not prove who it is.
 pub(crate) fn enrolling(code: &str) -> Enroll {
-    let key = renewal::encode(&[0; 32]);
+    let key = base64url::encode([0; 32]);
     Enroll { code: code.to_owned(), app_version: "test".to_owned(), key, former: None }
 }
 

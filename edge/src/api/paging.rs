@@ -5,11 +5,10 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sync::catalog::Table;
 use sync::sqlite::listing::{Key, Order, PAGE_ROWS_MAX, Page, Sort};
+use sync::wire::base64url;
 
 use super::error::Error;
 use super::query::{Parameters, invalid};
@@ -86,7 +85,7 @@ pub(super) fn limit(parameters: &mut Parameters) -> Result<u32, Error> {
 pub(super) fn after(parameters: &mut Parameters, sort: &str, keys: usize) -> Result<Option<Vec<Key>>, Error> {
     let Some(text) = parameters.take("cursor")? else { return Ok(None) };
     let refuse = || invalid("cursor", Mistake::Value, "is not the `next` of an earlier page of this list");
-    let json = URL_SAFE_NO_PAD.decode(&text).map_err(|_| refuse())?;
+    let json = base64url::decode(&text).ok_or_else(refuse)?;
     let cursor: Cursor = serde_json::from_slice(&json).map_err(|_| refuse())?;
     if cursor.sort != sort || cursor.after.len() != keys {
         return Err(refuse());
@@ -105,7 +104,7 @@ pub(super) fn cursor(sort: &str, keys: &[Key]) -> String {
         Key::Text(text) => CursorKey::Text(text.clone()),
     };
     let cursor = Cursor { sort: sort.to_owned(), after: keys.iter().map(key).collect() };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+    base64url::encode(serde_json::to_vec(&cursor).unwrap_or_default())
 }
 
 /// The answer with a page's items.

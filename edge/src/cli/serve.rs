@@ -13,7 +13,7 @@ use super::{Options, runtime};
 use crate::config::{Config, Loaded, Settings};
 use crate::credential::Credential;
 use crate::data_dir::DataDir;
-use crate::page_tls::{self, Visits};
+use crate::page_tls::{self, Standing, Visits};
 use crate::running::OpenError;
 use crate::{backup, control, rescue, running, socket};
 
@@ -92,9 +92,10 @@ async fn serve_once(config: Config, stop: &mut Stop) -> Result<Ended, CliError> 
     edge.spawn(page_tls::keep(edge.app.clone()));
     edge.start_sync();
     let address = listener.local_addr().map_err(|source| CliError::Listen { address, source })?;
-    let scheme = if edge.app.pages.standing().visits == Visits::Tls { "https" } else { "http" };
+    let Standing { visits, certificate } = edge.app.pages.standing();
+    let scheme = if visits == Visits::Tls { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}, data in {}", data.path().display());
-    if scheme == "https" && edge.app.pages.standing().certificate.is_none() {
+    if visits == Visits::Tls && certificate.is_none() {
         tracing::warn!("nobody beyond this box is served before the hub has signed a certificate for its pages");
     }
 

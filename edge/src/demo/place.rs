@@ -13,8 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sync::wire::base64url;
 
 use super::DemoError;
 use crate::clock::Clock;
@@ -83,7 +82,7 @@ impl Place {
         match fs::read_to_string(&path) {
             Ok(password) => Ok(password),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let password = URL_SAFE_NO_PAD.encode(clock.random::<18>());
+                let password = base64url::encode(clock.random::<18>());
                 write_private(&path, password.as_bytes()).map_err(failed)?;
                 Ok(password)
             }

@@ -212,7 +212,7 @@ fn sign(files: &Files, mut params: CertificateParams, issuer: &Issuer<'_, KeyPai
 }
 
 fn ca_params(name: &str) -> Result<CertificateParams, Failure> {
-    let serial: [u8; 16] = serial()?;
+    let serial = certificate::serial()?;
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -236,19 +236,12 @@ fn hub_params(names: &[String]) -> Result<CertificateParams, Failure> {
     let mut params = CertificateParams::new(names.to_vec()).map_err(wrong)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Waystation hub");
-    params.serial_number = Some(SerialNumber::from_slice(&serial()?));
+    params.serial_number = Some(SerialNumber::from_slice(&certificate::serial()?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     params.not_before = date_time_ymd(BEGIN.0, BEGIN.1, BEGIN.2);
     Ok(params)
-}
-
-/// A number that no other certificate has (RFC 5280, 4.1.2.2: positive, at most 20 bytes).
-fn serial() -> Result<[u8; 16], Failure> {
-    let mut serial: [u8; 16] = clock::random()?;
-    serial[0] = serial[0] & 0x7f | 0x40;
-    Ok(serial)
 }
 
 /// The names by which this machine is reached, as far as it knows.

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+use super::clock;
 use super::config::TlsFiles;
 
 /// A certificate that cannot be served with.
@@ -94,6 +95,16 @@ pub fn describe(path: &std::path::Path) -> Result<Described, CertificateError> {
     let names = certificate.subject_alternative_name().map_err(|_| form())?;
     let names = names.map(|names| names.value.general_names.iter().filter_map(name).collect()).unwrap_or_default();
     Ok(Described { not_after: certificate.validity().not_after.timestamp(), names })
+}
+
+/// A number that no other certificate has (RFC 5280, 4.1.2.2: positive, at most 20 bytes).
+///
+/// # Errors
+/// When the operating system has no randomness.
+pub fn serial() -> Result<[u8; 16], getrandom::Error> {
+    let mut serial: [u8; 16] = clock::random()?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(serial)
 }
 
 fn name(name: &GeneralName<'_>) -> Option<String> {

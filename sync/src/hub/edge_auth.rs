@@ -19,6 +19,7 @@ use crate::merge::limits::CHALLENGE_MS_MAX;
 use crate::pg::edge_credentials::{self, Caller};
 use crate::pg::edges::Edge;
 use crate::pg::reach::Reach;
+use crate::wire::base64url;
 use crate::wire::renewal::{self, Renew};
 
 /// What the hub keeps of a secret.
@@ -68,19 +69,15 @@ impl Hub {
         peer: SocketAddr,
         attempt: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.peers.take_turn(peer.ip(), clock::monotonic_ms()).map_err(Error::Wait)?;
-        let tried = attempt.await;
-        if !matches!(tried, Err(Error::UnknownCode | Error::Unauthorized)) {
-            self.peers.give_back(peer.ip());
-        }
-        tried
+        let is_wrong = |error: &Error| matches!(error, Error::UnknownCode | Error::Unauthorized);
+        self.peers.let_try(peer.ip(), clock::monotonic_ms(), attempt, is_wrong).await
     }
 }
 
 /// A challenge for an edge: the time, sealed with the hub's key, so that nothing has to be remembered.
 pub(super) fn challenge(key: &[u8], edge: Uuid, now_ms: u64) -> String {
     let tag = hmac::sign(&challenge_key(key), &challenge_text(edge, now_ms));
-    format!("{now_ms}.{}", renewal::encode(tag.as_ref()))
+    format!("{now_ms}.{}", base64url::encode(tag.as_ref()))
 }
 
 /// Whether the edge that has this public key signed a challenge of this hub in time, and with it the next credential.
@@ -89,12 +86,12 @@ pub(super) fn is_signed(key: &[u8], public_key: &[u8], renew: &Renew, now_ms: u6
     let sealed = || {
         let (made_ms, tag) = challenge.split_once('.')?;
         let made_ms: u64 = made_ms.parse().ok()?;
-        let tag: [u8; 32] = renewal::decode(tag)?;
+        let tag: [u8; 32] = base64url::decode_exactly(tag)?;
         let is_ours = hmac::verify(&challenge_key(key), &challenge_text(*edge, made_ms), &tag).is_ok();
         (is_ours && now_ms.checked_sub(made_ms)? <= CHALLENGE_MS_MAX).then_some(())
     };
     let text = renewal::signed_text(*edge, challenge, hash);
-    let signature = renewal::decode::<64>(signature);
+    let signature = base64url::decode_exactly::<64>(signature);
     let signed =
         |signature: [u8; 64]| UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), &signature).is_ok();
     sealed().is_some() && signature.is_some_and(signed)
@@ -119,9 +116,9 @@ mod tests {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let (hub, edge, now_ms) = ([1; 32], Uuid::from_u128(9), 1_800_000_000_000);
         let renew = |challenge: String, of: Uuid| {
-            let hash = renewal::encode(&hash("next"));
+            let hash = base64url::encode(hash("next"));
             let text = renewal::signed_text(of, &challenge, &hash);
-            let signature = renewal::encode(pair.sign(text.as_bytes()).as_ref());
+            let signature = base64url::encode(pair.sign(text.as_bytes()).as_ref());
             Renew { edge: of, challenge, hash, signature }
         };
         let good = renew(challenge(&hub, edge, now_ms), edge);
@@ -134,7 +131,7 @@ mod tests {
         assert!(!taken(&renew(String::new(), edge), now_ms));
         let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap();
         assert!(!is_signed(&hub, other.public_key().as_ref(), &good, now_ms), "another key");
-        let swapped = Renew { hash: renewal::encode(&hash("mine")), ..good.clone() };
+        let swapped = Renew { hash: base64url::encode(hash("mine")), ..good.clone() };
         assert!(!taken(&swapped, now_ms), "another credential than was signed");
         let cut = Renew { signature: String::new(), ..good };
         assert!(!taken(&cut, now_ms));

@@ -156,6 +156,12 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<Wait> for Error {
+    fn from(wait: Wait) -> Self {
+        Self::Wait(wait)
+    }
+}
+
 impl From<ReachError> for Error {
     fn from(error: ReachError) -> Self {
         match error {

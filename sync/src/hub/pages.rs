@@ -23,10 +23,10 @@ use x509_parser::pem::parse_x509_pem;
 
 use super::error::Error as RouteError;
 use super::sync_routes::{answer_one, read_one};
-use super::{Hub, clock};
+use super::{Hub, certificate, clock};
 use crate::pg::edges::Edge;
+use crate::wire::base64url;
 use crate::wire::pages::{AskCertificate, NAMES_MAX, PageCertificate};
-use crate::wire::renewal;
 
 /// How long a certificate is good, in days; browsers take none that is good for much longer than a year.
 const DAYS: u64 = 365;
@@ -83,7 +83,7 @@ impl PagesCa {
 
     /// A certificate for an edge, for those of the names that it may have; `None` when there is none of them, or the key is no key.
     fn sign(&self, edge: &str, asked: &AskCertificate, serial: [u8; 16], now_s: u64) -> Option<PageCertificate> {
-        let point: [u8; POINT_BYTES] = renewal::decode(&asked.public_key)?;
+        let point: [u8; POINT_BYTES] = base64url::decode_exactly(&asked.public_key)?;
         let names: Vec<String> =
             asked.names.iter().take(NAMES_MAX).filter_map(|name| own(name, edge, &self.domains)).collect();
         let first = names.first()?;
@@ -152,9 +152,7 @@ fn domains(pem: &str) -> Option<Vec<String>> {
 pub(super) async fn certificate(State(hub): State<Hub>, edge: Edge, body: Body) -> Result<Response, RouteError> {
     let asked: AskCertificate = read_one(body).await?;
     let ca = hub.pages.as_ref().ok_or(RouteError::NoPagesCa)?;
-    let mut serial: [u8; 16] = clock::random()?;
-    serial[0] = serial[0] & 0x7f | 0x40;
-    let signed = ca.sign(&edge.name, &asked, serial, clock::unix_ms() / 1000);
+    let signed = ca.sign(&edge.name, &asked, certificate::serial()?, clock::unix_ms() / 1000);
     let signed = signed.ok_or_else(|| RouteError::ForeignNames(edge.name.clone(), ca.domains.join(", ")))?;
     tracing::info!(edge = edge.name, names = signed.names.join(", "), "a certificate for the edge's pages was signed");
     answer_one(&signed)
@@ -172,7 +170,7 @@ mod tests {
         let authority = PagesCa::load(&directory.join("pages-ca.crt")).unwrap();
         let pair = KeyPair::generate().unwrap();
         let ask = |names: &[&str]| AskCertificate {
-            public_key: renewal::encode(pair.der_bytes()),
+            public_key: base64url::encode(pair.der_bytes()),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
         };
         let now_s = 1_800_000_000;
@@ -200,7 +198,7 @@ mod tests {
         }
         let mixed = authority.sign("hq-1", &ask(&["hq-2.local", "10.0.0.7"]), [1; 16], now_s).expect("one is its own");
         assert_eq!(mixed.names, ["10.0.0.7"]);
-        let no_key = AskCertificate { public_key: renewal::encode(&[1; 64]), ..ask(&["hq-1.local"]) };
+        let no_key = AskCertificate { public_key: base64url::encode([1; 64]), ..ask(&["hq-1.local"]) };
         assert_eq!(authority.sign("hq-1", &no_key, [1; 16], now_s), None);
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -16,7 +16,8 @@ use super::{Hub, clock, edge_auth};
 use crate::merge::limits::ENROLL_BYTES_MAX;
 use crate::pg::reach::Reach;
 use crate::pg::{edge_credentials, edges, incarnation};
-use crate::wire::renewal::{self, AskChallenge, Challenge, Renew, Renewed};
+use crate::wire::base64url;
+use crate::wire::renewal::{AskChallenge, Challenge, Renew, Renewed};
 use crate::wire::stream;
 
 /// `POST /sync/v1/challenge`: what an edge has to sign.
@@ -42,7 +43,7 @@ pub(super) async fn renew(
     let renew: Renew = stream::read_one(&read(body, ENROLL_BYTES_MAX).await?)?;
     let mut client = hub.rows.get(Reach::Nobody).await?;
     hub.let_try(peer, prove(&client, &renew)).await?;
-    let next = renewal::decode::<32>(&renew.hash);
+    let next = base64url::decode_exactly::<32>(&renew.hash);
     let next = next.ok_or_else(|| Error::Message("the hash is no SHA-256".to_owned()))?;
     let shown = edge_auth::shown(&headers).filter(|(edge, _)| *edge == renew.edge).map(|(_, hash)| hash);
     edge_credentials::renew(&mut client, renew.edge, &next, shown.as_deref()).await?;

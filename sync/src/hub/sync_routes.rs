@@ -26,6 +26,7 @@ use crate::pg::edge_credentials::Caller;
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
 use crate::pg::reach::Reach;
 use crate::pg::{batch, digest, feed, fences, health, incarnation, ledger};
+use crate::wire::base64url;
 use crate::wire::message::{
     Enroll, Enrolled, FormerEdge, Hello, NDJSON, NONCE_HEADER, PROTOCOL, PROTOCOL_HEADER, Page, Pull, PullEnd,
     PullLine, Verdict, Welcome,
@@ -78,7 +79,7 @@ pub(super) async fn enroll(
 async fn enrolled(hub: &Hub, enroll: &Enroll) -> Result<Response, Error> {
     let id = clock::id();
     let malformed = || Error::Message("the key is no Ed25519 public key of 32 bytes".to_owned());
-    let public_key = renewal::decode::<32>(&enroll.key).ok_or_else(malformed)?;
+    let public_key = base64url::decode_exactly::<32>(&enroll.key).ok_or_else(malformed)?;
     let credential = renewal::credential(id, clock::random()?);
     let (code_hash, credential_hash) =
         (edge_auth::hash(&one_time_code::normal(&enroll.code)), edge_auth::hash(&credential));

@@ -4,12 +4,12 @@
 //! A cursor is a snapshot of the central database: everything that it did not see is still to come. In the middle of
 //! a window of several pages it also holds the snapshot that the window ends with and the last row sent.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
+
+use crate::wire::base64url;
 
 /// The length of a cursor's nonce in bytes.
 pub const NONCE_BYTES: usize = NONCE_LEN;
@@ -120,12 +120,12 @@ pub fn seal(cursor: &Cursor, key: &[u8], edge: Uuid, nonce: [u8; NONCE_BYTES]) -
     sealed.extend_from_slice(tag.as_ref());
     let mut whole = nonce.to_vec();
     whole.append(&mut sealed);
-    Ok(URL_SAFE_NO_PAD.encode(whole))
+    Ok(base64url::encode(whole))
 }
 
 /// Opens a cursor that an edge sent.
 pub fn open(text: &str, key: &[u8], edge: Uuid) -> Result<Cursor, CursorError> {
-    let mut whole = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
+    let mut whole = base64url::decode(text).ok_or(CursorError)?;
     if whole.len() < NONCE_BYTES {
         return Err(CursorError);
     }

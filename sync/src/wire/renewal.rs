@@ -3,10 +3,10 @@
 //! A credential is a bearer token with an end. The hub never sees the next one: the edge draws it, and sends what the hub keeps
 //! of it, signed (Ed25519, RFC 8032) together with a challenge that the hub made a moment ago.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::base64url;
 
 /// Asks for a challenge.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,20 +41,10 @@ pub struct Renewed {}
 
 /// A credential: the edge's id, and 256 random bits.
 pub fn credential(edge: Uuid, random: [u8; 32]) -> String {
-    format!("{}.{}", edge.simple(), URL_SAFE_NO_PAD.encode(random))
+    format!("{}.{}", edge.simple(), base64url::encode(random))
 }
 
 /// What an edge signs. The first line keeps a signature from meaning anything else.
 pub fn signed_text(edge: Uuid, challenge: &str, hash: &str) -> String {
     format!("waystation: next credential, 1\n{}\n{challenge}\n{hash}", edge.simple())
-}
-
-/// Bytes as they are sent: base64url without padding (RFC 4648, section 5).
-pub fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Bytes that were sent; `None` when it is no base64url, or not so many.
-pub fn decode<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
-    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }
