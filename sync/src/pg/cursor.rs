@@ -63,12 +63,14 @@ pub const CONFLICTS: i16 = i16::MAX;
 impl Cursor {
     /// Where an edge goes on that was compared with the centre from `now` on. A comparison is of living rows only, so it goes
     /// on from its own cursor `since` if that is of the same incarnation: deaths and conflicts of the meantime are still to
-    /// come. Without one, all conflicts are.
+    /// come. Without one, all conflicts are. Nor does a first window bring deaths: who is in the middle of one has rows that died
+    /// since it began, and goes on from its end.
     pub fn after_comparison(since: Option<Self>, now: Snapshot, incarnation: Uuid) -> Self {
-        match since.filter(|since| since.incarnation == incarnation && since.start.is_some()) {
-            Some(since) => since,
-            None => {
-                let window = Some(Window { end: now, after: (CONFLICTS - 1, Uuid::max()) });
+        match since.filter(|since| since.incarnation == incarnation) {
+            Some(since) if since.start.is_some() => since,
+            first => {
+                let end = first.and_then(|first| first.window).map_or(now, |window| window.end);
+                let window = Some(Window { end, after: (CONFLICTS - 1, Uuid::max()) });
                 Self { window, incarnation, ..Self::default() }
             }
         }
@@ -175,6 +177,19 @@ mod tests {
             let next = Cursor::after_comparison(other, now.clone(), there);
             assert_eq!((next.start, next.incarnation), (None, there));
             assert_eq!(next.window.unwrap().after.0, CONFLICTS - 1, "rows are left out");
+        }
+    }
+
+    #[test]
+    fn who_is_compared_in_its_first_window_goes_on_from_the_end_of_that_one() {
+        let (begun, now) = (Snapshot { xmax: 7, xip: vec![4] }, Snapshot { xmax: 9, xip: vec![] });
+        let (here, there) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let window = Some(Window { end: begun.clone(), after: (2, Uuid::from_u128(3)) });
+        let since = Cursor { window, incarnation: here, ..Cursor::default() };
+        for (incarnation, end) in [(here, begun), (there, now.clone())] {
+            let next = Cursor::after_comparison(Some(since.clone()), now.clone(), incarnation);
+            let after = (CONFLICTS - 1, Uuid::max());
+            assert_eq!((next.start, next.window), (None, Some(Window { end, after })), "deaths since then are to come");
         }
     }
 
