@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sync::wire::frames::read_digest;
+use sync::wire::message::Verdict;
 use sync::wire::recovery::Digest;
 use sync::wire::stream;
 
@@ -53,4 +54,32 @@ async fn an_edge_without_a_cursor_reads_every_conflict_and_no_row_after_a_compar
     assert!(complete && lines.len() == 1, "{lines:?}");
     lines.into_iter().for_each(|line| drop(fresh.apply(line)));
     assert_eq!(fresh.conflicts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_comparison_with_a_centre_that_went_back_since_the_hello_is_not_answered() {
+    let (centre, mut left, _right) = pair().await;
+    let asked = |left: &Site| Digest {
+        replica: left.me.replica,
+        fence: Some(left.fence.clone()),
+        cursor: left.cursor.clone(),
+        ..Digest::default()
+    };
+    left.pull().await;
+    for lost in ["cursor_count, cursor_nonce", "token_count, token, token_before"] {
+        centre.execute("drop table if exists saved; create table saved as select * from sync.fences").await;
+        left.task(id(100), lost);
+        left.push().await;
+        left.pull().await;
+        let ask = async |left: &Site| left.post("digest", stream::write_one(&asked(left)).unwrap()).await.status;
+        assert_eq!(ask(&left).await, 200);
+        let back = "update sync.fences as f set (LOST) = (select LOST from saved s where s.replica_id = f.replica_id)";
+        centre.execute(&back.replace("LOST", lost)).await;
+        assert_eq!(ask(&left).await, 409, "it would take what the centre lost for long deleted: {lost}");
+        assert_eq!(left.hello().await.verdict, Verdict::Reidentify);
+        left.reidentify().await;
+        left.fence = left.hello().await.reconcile.unwrap().fence;
+        left.cursor = None;
+        left.pull().await;
+    }
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use tokio_postgres::Client;
 
 use super::error::Error;
-use super::sync_routes::{answer, answer_one, open, read, read_one};
+use super::sync_routes::{answer, answer_one, is_foreign, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
 use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
@@ -211,6 +211,12 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     let mut client = hub.rows.get(Reach::Tenant(edge.tenant)).await?;
     let edge = edges::find_as(&**client, edge.id, ReplicaId(asked.replica)).await?.ok_or(Error::Fence)?;
     let present = incarnation::present(&**client).await?;
+    let since = asked.cursor.as_deref().and_then(|sealed| open(Some(sealed), &present.key, &edge));
+    // A centre that went back since the hello has lost rows; compared with it, the edge would take them for long deleted.
+    let went_back = since.as_ref().is_some_and(|cursor| is_foreign(cursor, &edge));
+    if present.moved || went_back || asked.fence.as_ref().is_some_and(|fence| *fence != edge.fence) {
+        return Err(Error::Fence);
+    }
     let start = feed::snapshot_of(&**client).await?;
     let found = digest::compare(&mut client, &edge, &asked.ranges).await?;
     let want = asked.want.get(..WANT_MAX).unwrap_or(&asked.want);
@@ -221,7 +227,6 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     drop(client);
     let cursor = match asked.begin {
         true => {
-            let since = asked.cursor.as_deref().and_then(|sealed| open(Some(sealed), &present.key, &edge));
             let cursor = Cursor::after_comparison(since, start, present.id);
             Some(hub.seal(&edge, &present.key, cursor).await?)
         }

@@ -187,10 +187,11 @@ pub(super) async fn pull(
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
         let asked = pull.cursor.is_some() && (edge.stale || digest::is_due(&**client, edge.id).await?);
-        let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
-        let foreign = cursor.checkpoint.replica == pull.replica
-            && is_of_another_history(&mark(&cursor.checkpoint), &mark(&edge.checkpoint));
-        if asked || foreign || present.moved || !cursor.incarnation.is_nil() && cursor.incarnation != present.id {
+        if asked
+            || is_foreign(&cursor, &edge)
+            || present.moved
+            || !cursor.incarnation.is_nil() && cursor.incarnation != present.id
+        {
             return Err(Error::Fence);
         }
         cursor.incarnation = present.id;
@@ -265,6 +266,13 @@ impl Hub {
 /// An edge's cursor; `None` for one that this hub did not give to it.
 pub(super) fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
     sealed.map_or_else(|| Some(Cursor::default()), |sealed| cursor::open(sealed, key, edge.id).ok())
+}
+
+/// Whether the edge was given the cursor in a history that is no more.
+pub(super) fn is_foreign(cursor: &Cursor, edge: &Edge) -> bool {
+    let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
+    cursor.checkpoint.replica == edge.replica.0
+        && is_of_another_history(&mark(&cursor.checkpoint), &mark(&edge.checkpoint))
 }
 
 pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {

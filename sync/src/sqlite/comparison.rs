@@ -17,6 +17,7 @@ use crate::catalog::{self, Direction, TABLES};
 use crate::merge::ids::ReplicaId;
 use crate::wire::digest::{PARTS, fold, split, text};
 use crate::wire::frames::DigestAnswer;
+use crate::wire::message::Fence;
 use crate::wire::recovery::{Difference, Digest, Found, Range, Reconcile, Verification};
 
 /// Rows of this edge in the ranges of one question.
@@ -47,6 +48,7 @@ type Name = (String, Uuid);
 pub struct Comparison {
     terms: Terms,
     replica: u32,
+    fence: Fence,
     /// How far this edge had pulled when it began.
     since: Option<String>,
     /// Where it goes on to pull afterwards.
@@ -68,7 +70,8 @@ impl Comparison {
         let (ranges, rows) = digest::whole(connection)?;
         let want = deaths_in_question(connection, &terms)?;
         let found = Verification { replica, rows, ..Verification::default() };
-        Ok(Self { terms, replica, since: this.cursor, cursor: None, ranges: ranges.into(), want, found })
+        let (fence, since) = (this.fence, this.cursor);
+        Ok(Self { terms, replica, fence, since, cursor: None, ranges: ranges.into(), want, found })
     }
 
     /// What it found so far.
@@ -112,7 +115,8 @@ impl Comparison {
         (begin || !ranges.is_empty() || !want.is_empty()).then_some(Digest {
             replica: self.replica,
             begin,
-            cursor: self.since.clone().filter(|_| begin),
+            fence: Some(self.fence.clone()),
+            cursor: if begin { self.since.clone() } else { self.cursor.clone() },
             ranges,
             want,
         })

@@ -112,7 +112,12 @@ pub struct Digest {
     /// Whether a cursor is wanted with which to go on afterwards.
     #[serde(default)]
     pub begin: bool,
-    /// How far the edge had pulled when it began: rows are compared, what else the centre has since then is not.
+    /// Its fence token, and the cursor that it was given last, at the beginning the one with which it pulls: they show that the
+    /// centre has not gone back since the hello. The latter also says how far the edge had pulled when it began: rows are
+    /// compared, what else the centre has since then is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// See above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// What the edge has.

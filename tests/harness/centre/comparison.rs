@@ -8,10 +8,12 @@ use sync::catalog::{self, Scope, Table};
 use sync::merge::ids::RowId;
 use sync::pg::cursor::Cursor;
 use sync::wire::digest::{answer, row_hash};
+use sync::wire::message;
 use sync::wire::recovery::{Digest, DigestLine, Found, Verification};
 use sync::wire::stream::Writer;
 use uuid::Uuid;
 
+use super::feed::is_foreign;
 use super::{Centre, Database, Refused, name_of, pull_row};
 use crate::journal::{Key, Seen};
 
@@ -36,7 +38,14 @@ impl Centre {
         now_ms: u64,
         random: &mut SmallRng,
     ) -> Result<Compared, Refused> {
-        self.database.fences.get(&asked.replica).filter(|fence| fence.edge == edge).ok_or(Refused::Fence)?;
+        let fence =
+            self.database.fences.get(&asked.replica).filter(|fence| fence.edge == edge).ok_or(Refused::Fence)?;
+        let since = asked.cursor.as_deref().and_then(|sealed| self.database.open(edge, Some(sealed)));
+        let went_back = since.as_ref().is_some_and(|cursor| is_foreign(cursor, asked.replica, fence));
+        let holds = |said: &message::Fence| said.count == fence.count && Some(&said.token) == fence.token.as_ref();
+        if self.server != self.database.hub.server || went_back || !asked.fence.as_ref().is_none_or(holds) {
+            return Err(Refused::Fence);
+        }
         let start = self.database.transactions.snapshot();
         let mut lines: Vec<DigestLine> = Vec::new();
         for range in &asked.ranges {
@@ -56,7 +65,6 @@ impl Centre {
             lines.push(self.database.wanted(table, RowId(*id)));
         }
         let incarnation = self.database.hub.id;
-        let since = asked.cursor.as_deref().and_then(|sealed| self.database.open(edge, Some(sealed)));
         let cursor = Cursor::after_comparison(since, start, incarnation);
         let cursor = asked.begin.then(|| self.seal(edge, asked.replica, cursor, now_ms, random));
         let end = DigestLine::End(u64::try_from(lines.len()).expect("few lines"));

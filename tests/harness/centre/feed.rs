@@ -14,7 +14,7 @@ use sync::wire::message::{Evict, Page, PullEnd, PullLine};
 use sync::wire::stream::Writer;
 use uuid::Uuid;
 
-use super::{Centre, Database, Refused, RowKey, name_of, pull_row};
+use super::{Centre, Database, Fence, Refused, RowKey, name_of, pull_row};
 use crate::journal::{Key, Seen};
 use crate::snapshots::is_new;
 
@@ -59,10 +59,7 @@ impl Centre {
         let mut opened = database.open(edge, sealed)?;
         let asked = sealed.is_some() && (fence.stale || database.is_due(edge, every_ms, now_ms));
         let void = !opened.incarnation.is_nil() && opened.incarnation != database.hub.id;
-        let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
-        let foreign = opened.checkpoint.replica == replica
-            && is_of_another_history(&mark(&opened.checkpoint), &mark(&fence.checkpoint));
-        if asked || foreign || self.server != database.hub.server || void {
+        if asked || is_foreign(&opened, replica, fence) || self.server != database.hub.server || void {
             return None;
         }
         opened.incarnation = database.hub.id;
@@ -176,7 +173,7 @@ impl Centre {
             }
         }
         let live = database.fences.values().filter(|fence| !fence.stale);
-        let told = |fence: &super::Fence| {
+        let told = |fence: &Fence| {
             let seen = fence.acknowledged.as_ref();
             seen.map_or(0, |seen| seen.xip.iter().copied().min().unwrap_or(seen.xmax))
         };
@@ -228,6 +225,12 @@ impl Database {
         keys.extend(conflicts.map(|(id, _)| (CONFLICTS, *id)));
         keys.into_iter().filter(|key| *key > after).take(limit).collect()
     }
+}
+
+/// Whether whoever goes by this id was given the cursor in a history that is no more.
+pub(super) fn is_foreign(cursor: &Cursor, replica: u32, fence: &Fence) -> bool {
+    let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
+    cursor.checkpoint.replica == replica && is_of_another_history(&mark(&cursor.checkpoint), &mark(&fence.checkpoint))
 }
 
 /// An edge's id.
