@@ -3,6 +3,8 @@
 //! What is asked next is the comparison's own to say ([`sync::sqlite::comparison`]). One that is dropped in the middle has
 //! changed only rows that it had settled; the next one begins anew. Nothing is compared while a push is unanswered.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use sync::merge::ids::ReplicaId;
 use sync::sqlite::comparison::{Comparison, Terms};
@@ -69,23 +71,35 @@ impl Exchange {
         Ok((comparison, false))
     }
 
-    /// Settles rows that differ. What is to be offered is at the hub before anything here is replaced.
+    /// Settles rows that differ. What is to be offered is at the hub before anything here is replaced: whatever somebody writes
+    /// to meanwhile is offered again.
     async fn settle(
         &self,
-        theirs: Vec<Theirs>,
+        mut theirs: Vec<Theirs>,
         lost: Vec<ReplicaId>,
         proof: Option<String>,
     ) -> Result<Option<Vec<Difference>>, StepError> {
-        let read = move |connection: &mut Connection| -> Result<_, StoreError> {
-            let offers = reconcile::offers(connection, &theirs, &lost)?;
-            Ok((theirs, lost, offers))
-        };
-        let (theirs, lost, offers) = self.app.db.read(read).await?;
-        self.offer(&offers).await?;
-        let now_ms = self.app.clock.unix_ms();
-        let work =
-            move |connection: &mut Connection| reconcile::store(connection, &theirs, (&lost, proof.as_deref()), now_ms);
-        Ok(self.app.db.write(work).await?)
+        let basis = Arc::new((lost, proof));
+        let mut differences = Vec::new();
+        loop {
+            let given = Arc::clone(&basis);
+            let read = move |connection: &mut Connection| -> Result<_, StoreError> {
+                let offers = reconcile::offers(connection, &theirs, &given.0)?;
+                Ok((theirs, offers))
+            };
+            let (rows, offered) = self.app.db.read(read).await?;
+            self.offer(&offered).await?;
+            let (now_ms, given) = (self.app.clock.unix_ms(), Arc::clone(&basis));
+            let work = move |connection: &mut Connection| {
+                reconcile::store(connection, (&rows, &offered), (&given.0, given.1.as_deref()), now_ms)
+            };
+            let Some(settled) = self.app.db.write(work).await? else { return Ok(None) };
+            differences.extend(settled.differences);
+            if settled.rewritten.is_empty() {
+                return Ok(Some(differences));
+            }
+            theirs = settled.rewritten;
+        }
     }
 
     async fn offer(&self, offers: &[PullRow]) -> Result<(), StepError> {

@@ -19,6 +19,7 @@ use sync::sqlite::outbox::{self, RETRY_REFUSED_MS};
 use sync::sqlite::reconcile::Theirs;
 use sync::sqlite::reidentify::Taken;
 use sync::wire::frames::read_page;
+use sync::wire::message::PullRow;
 use uuid::Uuid;
 
 pub use self::requests::{Answer, Envelope, Request};
@@ -70,7 +71,7 @@ enum Task {
     Accepted,
     Reidentified(Taken),
     Compared(Comparison),
-    Offered(Comparison, Vec<Theirs>, BTreeMap<Key, Seen>),
+    Offered(Comparison, Vec<Theirs>, Vec<PullRow>, BTreeMap<Key, Seen>),
     Verified(Comparison),
 }
 

@@ -240,7 +240,7 @@ mod tests {
         for (reconcile, held) in [(rewound, None), (terms.reconcile.clone(), Some("sealed"))] {
             let mut comparison = Comparison::new(&mut connection, Terms { reconcile, ..terms.clone() }).unwrap();
             comparison.handle_answer(&mut connection, answer(), 0).unwrap();
-            reconcile::store(&mut connection, &[], (&comparison.lost(), comparison.proof()), 0).unwrap();
+            reconcile::store(&mut connection, (&[], &[]), (&comparison.lost(), comparison.proof()), 0).unwrap();
             let this = self_state::load(&connection).unwrap();
             assert_eq!((this.cursor.as_deref(), this.reconcile), (held, held.is_some()));
         }

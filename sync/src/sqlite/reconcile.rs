@@ -1,6 +1,8 @@
 //! The edge's side of a comparison with the centre: what is renamed before it, what becomes of each row that differs,
 //! and what is noted at its end. Who wins is the merge's to say.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -72,16 +74,25 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], lost: &[ReplicaId]) ->
     let mut offers = Vec::new();
     for one in theirs {
         let Some(case) = case(connection, one)? else { continue };
-        if case.settle(&this, lost).offer && case.table.dumped {
-            offers.extend(case.here.as_ref().map(|here| offered(case.table, case.id, here)));
-        }
+        offers.extend(case.offer(&case.settle(&this, lost)));
     }
     Ok(offers)
 }
 
-/// Settles rows that differ, in one transaction, and says what differed. `proof` is the cursor with which the comparison began,
-/// if that goes on from this edge's own: it is kept with the rows, and shows that the centre was there from which they come. If
-/// the comparison is broken off, the next hello asks for another.
+/// What rows that differ have come to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// What a person is told.
+    pub differences: Vec<Difference>,
+    /// Rows that somebody wrote to since they were offered. Nothing is changed of them: they are to be offered as they are now,
+    /// and settled then.
+    pub rewritten: Vec<Theirs>,
+}
+
+/// Settles rows that differ, in one transaction. `offered` is what the centre was given of [`offers`]: of a row that has to be
+/// offered nothing goes that is not in it. `proof` is the cursor with which the comparison began, if that goes on from this
+/// edge's own: it is kept with the rows, and shows that the centre was there from which they come. If the comparison is broken
+/// off, the next hello asks for another.
 ///
 /// Returns `None` and changes nothing when the rows hold writes under this edge's id that it never made: somebody else goes by
 /// it, and what waits here under the same numbers would be taken for what the centre has.
@@ -90,22 +101,22 @@ pub fn offers(connection: &Connection, theirs: &[Theirs], lost: &[ReplicaId]) ->
 /// [`StoreError`]; then nothing is changed.
 pub fn store(
     connection: &mut Connection,
-    theirs: &[Theirs],
+    (theirs, offered): (&[Theirs], &[PullRow]),
     (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
-) -> Result<Option<Vec<Difference>>, StoreError> {
+) -> Result<Option<Settled>, StoreError> {
     apply::enforce_constraints(connection, false)?;
-    let stored = store_all(connection, theirs, (lost, proof), now_ms);
+    let stored = store_all(connection, (theirs, offered), (lost, proof), now_ms);
     apply::enforce_constraints(connection, true)?;
     stored
 }
 
 fn store_all(
     connection: &mut Connection,
-    theirs: &[Theirs],
+    (theirs, offered): (&[Theirs], &[PullRow]),
     (lost, proof): (&[ReplicaId], Option<&str>),
     now_ms: u64,
-) -> Result<Option<Vec<Difference>>, StoreError> {
+) -> Result<Option<Settled>, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let this = self_state::load(&tx)?;
     if apply::is_forked(&tx, &this, theirs.iter().filter_map(Theirs::row))? {
@@ -116,13 +127,19 @@ fn store_all(
         self_state::set_reconcile(&tx, true)?;
     }
     self_state::set_applying(&tx, true)?;
-    let mut differences = Vec::new();
+    let offered: HashMap<_, _> = offered.iter().map(|row| ((row.table.as_str(), row.id), row)).collect();
+    let mut settled = Settled::default();
     for one in theirs {
         stamp_unseen(&tx, one, now_ms)?;
         let this = self_state::load(&tx)?;
         let Some(case) = case(&tx, one)? else { continue };
         let settlement = case.settle(&this, lost);
-        differences.extend(case.difference(&settlement));
+        let is_offered = |now: PullRow| offered.get(&(case.table.name, now.id)).is_some_and(|then| then.says(&now));
+        if !case.offer(&settlement).is_none_or(is_offered) {
+            settled.rewritten.push(one.clone());
+            continue;
+        }
+        settled.differences.extend(case.difference(&settlement));
         let (table, row) = (case.table.id, case.id);
         let hub_ms = this.hub_ms(now_ms);
         match case.store(&tx, settlement, hub_ms) {
@@ -136,7 +153,7 @@ fn store_all(
     }
     self_state::set_applying(&tx, false)?;
     tx.commit()?;
-    Ok(Some(differences))
+    Ok(Some(settled))
 }
 
 /// A row that somebody wrote here while the triggers were not there has no version: it counts as written now.
@@ -195,7 +212,8 @@ fn send_audits_again(tx: &Transaction<'_>) -> Result<(), StoreError> {
 }
 
 impl Theirs {
-    fn name(&self) -> (&str, RowId) {
+    /// The table's name, and the row.
+    pub fn name(&self) -> (&str, RowId) {
         match self {
             Self::Row(row) => (&row.table, RowId(row.id)),
             Self::Absent(table, id) => (table, RowId(*id)),
@@ -259,6 +277,12 @@ impl Case {
         let base = self.tracked.as_ref().and_then(|tracked| tracked.base.as_ref());
         let here = self.here.as_ref().map(|row| Here { row, base });
         settle(self.table.id, self.id, here, self.hub.as_ref(), Terms { own: &own, writable, lost, quiet: &quiet })
+    }
+
+    /// The row as it is offered, if it has to be.
+    fn offer(&self, settlement: &Settlement) -> Option<PullRow> {
+        let here = self.here.as_ref().filter(|_| settlement.offer && self.table.dumped)?;
+        Some(offered(self.table, self.id, here))
     }
 
     /// `hub_ms` is the hub's clock, for "at HQ since".
@@ -387,10 +411,36 @@ mod tests {
         ledger::refuse(&tx, &Refused { way: Way::Up, table: tasks.id, row: TASK, code, reason, payload }, 0).unwrap();
         tx.commit().unwrap();
         let absent = [Theirs::Absent("tasks".to_owned(), TASK.0)];
-        assert_eq!(offers(&connection, &absent, &[LOST]).unwrap().len(), 1);
-        store(&mut connection, &absent, (&[LOST], None), 0).unwrap();
+        let offered = offers(&connection, &absent, &[LOST]).unwrap();
+        assert_eq!(offered.len(), 1);
+        store(&mut connection, (&absent, &offered), (&[LOST], None), 0).unwrap();
         assert_eq!(ledger::quarantined(&connection).unwrap().len(), 0);
         assert!(versions::load(&connection, tasks, TASK).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_written_to_a_row_after_it_was_offered_is_in_the_next_offer_and_not_removed_before() {
+        const LOST: ReplicaId = ReplicaId(9);
+        let mut connection = edge_with_a_task(ReplicaId(7), "ours");
+        let tasks = catalog::by_name("tasks").unwrap();
+        let mut tracked = versions::load(&connection, tasks, TASK).unwrap().unwrap();
+        tracked.version.write(Dot { replica: LOST, seq: 4, hlc: Hlc(1), by: None }, &["status".to_owned()]);
+        tracked.base = Some([(LOST, 4)].into_iter().collect());
+        let tx = connection.transaction().unwrap();
+        versions::save(&tx, tasks, TASK, &tracked).unwrap();
+        tx.commit().unwrap();
+        let absent = [Theirs::Absent("tasks".to_owned(), TASK.0)];
+        let early = offers(&connection, &absent, &[LOST]).unwrap();
+        connection.execute("update tasks set title = 'late'", []).unwrap();
+        let settled = store(&mut connection, (&absent, &early), (&[LOST], None), 0).unwrap().unwrap();
+        assert_eq!((settled.differences.len(), settled.rewritten.len()), (0, 1));
+        let title = convert::fields(tasks, &rows::load(&connection, tasks, TASK).unwrap().unwrap());
+        assert_eq!(title["title"].get(), "\"late\"");
+        let late = offers(&connection, &settled.rewritten, &[LOST]).unwrap();
+        assert_eq!(late[0].values["title"].get(), "\"late\"");
+        let settled = store(&mut connection, (&settled.rewritten, &late), (&[LOST], None), 0).unwrap().unwrap();
+        assert_eq!((settled.differences.len(), settled.rewritten.len()), (1, 0));
+        assert!(versions::load(&connection, tasks, TASK).unwrap().is_none(), "it was offered as it was");
     }
 
     #[test]
@@ -406,7 +456,7 @@ mod tests {
             let mut version = Version::default();
             version.write(dot, &[]);
             let theirs = Theirs::Row(line(tasks, TASK, &Row { version, values: values.clone() }));
-            let settled = store(&mut connection, &[theirs], (&[], None), 0).unwrap();
+            let settled = store(&mut connection, (&[theirs], &[]), (&[], None), 0).unwrap();
             let waits = versions::load(&connection, tasks, TASK).unwrap().unwrap().base.is_some();
             assert_eq!((settled.is_some(), waits), (is_ours, !is_ours), "{dot:?}");
         }

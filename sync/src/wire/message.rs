@@ -484,6 +484,14 @@ impl PullRow {
     pub fn is_alive(&self) -> bool {
         Version { vv: self.vv.0.clone(), gone: self.gone.0.clone(), dots: Dots::default() }.is_alive()
     }
+
+    /// Whether the other one is the same row, with the same history and the same values.
+    pub fn says(&self, other: &Self) -> bool {
+        let history = |row: &Self| (row.vv.clone(), row.gone.clone(), row.dots.clone());
+        let values = self.values.iter().map(|(name, value)| (name, value.get()));
+        (&self.table, self.id, history(self)) == (&other.table, other.id, history(other))
+            && values.eq(other.values.iter().map(|(name, value)| (name, value.get())))
+    }
 }
 
 /// A row that left the edge's scope.

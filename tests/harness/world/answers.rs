@@ -10,7 +10,7 @@ use sync::sqlite::reconcile::{self, Theirs};
 use sync::sqlite::reidentify::{self, Taken};
 use sync::sqlite::{directory, outbox, self_state};
 use sync::wire::frames::{read_answer, read_digest};
-use sync::wire::message::{Outcome, Welcome};
+use sync::wire::message::{Outcome, PullRow, Welcome};
 use sync::wire::recovery::Reidentified;
 
 use super::{Answer, Request, Task, World};
@@ -57,7 +57,9 @@ impl World {
             }
             (Answer::Reidentified(given), Task::Reidentified(taken)) => self.adopt(site, &given, &taken),
             (Answer::Compared(compared), Task::Compared(comparison)) => self.take_digest(site, comparison, &compared),
-            (Answer::Noted, Task::Offered(comparison, theirs, seen)) => self.settle(site, comparison, &theirs, &seen),
+            (Answer::Noted, Task::Offered(comparison, theirs, offered, seen)) => {
+                self.settle(site, comparison, (&theirs, &offered), &seen);
+            }
             (Answer::Noted, Task::Verified(comparison)) => {
                 if comparison.found().differing > 0 {
                     self.coverage.count("a comparison finds a difference");
@@ -152,30 +154,48 @@ impl World {
             node.comparison = Some(comparison);
             return node.session.handle_reconciled(false, self.network.now_ms, jitter);
         }
-        let offers = reconcile::offers(&here.connection, &theirs, &comparison.lost()).expect("rows can be read");
-        if offers.is_empty() {
-            return self.settle(site, comparison, &theirs, &compared.seen);
-        }
-        let seen = |table: &str, id| here.knowledge.of((catalog::by_name(table).expect("a known table").name, id));
-        let offers: Vec<_> = offers.into_iter().map(|row| (row.clone(), seen(&row.table, row.id))).collect();
-        offers.iter().for_each(|_| self.coverage.count("a row is offered"));
-        self.nodes[site].task = Task::Offered(comparison, theirs, compared.seen.clone());
-        self.send(site, Request::Offer(offers));
+        self.offer(site, comparison, theirs, &compared.seen);
     }
 
-    fn settle(&mut self, site: usize, mut comparison: Comparison, theirs: &[Theirs], seen: &BTreeMap<Key, Seen>) {
+    fn offer(&mut self, site: usize, comparison: Comparison, theirs: Vec<Theirs>, seen: &BTreeMap<Key, Seen>) {
+        let here = &mut self.nodes[site].site;
+        let offers = reconcile::offers(&here.connection, &theirs, &comparison.lost()).expect("rows can be read");
+        if offers.is_empty() {
+            return self.settle(site, comparison, (&theirs, &offers), seen);
+        }
+        let known = |row: &PullRow| {
+            let table = catalog::by_name(&row.table).expect("a known table");
+            (row.clone(), here.knowledge.of((table.name, row.id)))
+        };
+        let request = Request::Offer(offers.iter().map(known).collect());
+        offers.iter().for_each(|_| self.coverage.count("a row is offered"));
+        self.nodes[site].task = Task::Offered(comparison, theirs, offers, seen.clone());
+        self.send(site, request);
+    }
+
+    fn settle(
+        &mut self,
+        site: usize,
+        mut comparison: Comparison,
+        (theirs, offered): (&[Theirs], &[PullRow]),
+        seen: &BTreeMap<Key, Seen>,
+    ) {
         let (now_ms, jitter, clock) = (self.network.now_ms, self.jitter(), self.clock_of(site));
         let rewound = comparison.is_rewound();
         let here = &mut self.nodes[site].site;
         let lost = comparison.lost();
         let basis = (lost.as_slice(), comparison.proof());
-        let stored = reconcile::store(&mut here.connection, theirs, basis, clock).expect("rows can be settled");
-        let Some(found) = stored else { return self.notice_fork(site) };
-        for one in theirs {
+        let stored = reconcile::store(&mut here.connection, (theirs, offered), basis, clock);
+        let Some(settled) = stored.expect("rows can be settled") else { return self.notice_fork(site) };
+        let is_left = |one: &Theirs| settled.rewritten.iter().any(|left| left.name() == one.name());
+        for one in theirs.iter().filter(|one| !is_left(one)) {
             self.learn_settled(site, one, rewound, seen);
         }
-        self.note(format!("site {site}: settles {found:?}"));
-        comparison.note(found);
+        self.note(format!("site {site}: settles {:?}", settled.differences));
+        comparison.note(settled.differences);
+        if !settled.rewritten.is_empty() {
+            return self.offer(site, comparison, settled.rewritten, seen);
+        }
         let node = &mut self.nodes[site];
         node.comparison = Some(comparison);
         node.session.handle_written();
