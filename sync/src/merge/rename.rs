@@ -60,10 +60,12 @@ pub fn reissue(
     let mut stamped = unanswered(version, acknowledged, own);
     stamped.sort_by_key(|dot| (dot.hlc, dot.replica, dot.seq));
     let mut names: Vec<(ReplicaId, u64)> = stamped.iter().map(|dot| (dot.replica, dot.seq)).collect();
-    // Writes that only the vector knows come last: they have no stamp, and were made after those that they hide.
+    // Writes that only the vector knows come last: they have no stamp.
     let beyond = |(replica, seq): &(ReplicaId, u64)| own.contains(replica) && *seq > acknowledged.seen(*replica);
     let hidden: Vec<_> = version.vv.iter().filter(beyond).filter(|name| !names.contains(name)).collect();
     names.extend(hidden);
+    // But what a deleter had seen comes before what he had not: else he would have seen that too.
+    names.sort_by_key(|&(replica, seq)| version.gone.seen(replica) < seq);
     let renamed: BTreeMap<(ReplicaId, u64), u64> = names.into_iter().map(|name| (name, next())).collect();
     if renamed.is_empty() {
         return renamed;
@@ -259,5 +261,18 @@ mod tests {
         assert!(!reissue(&mut version, &vector(&[(OLD, 3)]), &[OLD], NEW, counter()).is_empty());
         assert_eq!(version.vv, vector(&[(CENTRE, 90), (OLD, 3), (NEW, 1)]));
         assert!(version.is_alive());
+    }
+
+    #[test]
+    fn a_row_made_anew_goes_on_living_though_its_delete_had_seen_a_write_under_an_older_id() {
+        const OLDER: ReplicaId = ReplicaId(6);
+        let mut version = Version::default();
+        version.write(dot(OLDER, 1, 2), &[]);
+        version.delete(dot(OLD, 2, 3));
+        version.write(dot(OLD, 4, 4), &[]);
+        // The centre was rewound and lacks the first write too.
+        assert_eq!(reissue(&mut version, &Vector::default(), &[OLDER, OLD], NEW, counter()).len(), 3);
+        assert!(version.is_alive());
+        assert_eq!((version.gone, version.vv), (vector(&[(NEW, 2)]), vector(&[(NEW, 3)])));
     }
 }
