@@ -23,7 +23,7 @@ use site::{
 };
 use sync::merge::clock::Dot;
 use sync::wire::message::{Audit, NDJSON, Pull, Report, Verdict};
-use sync::wire::recovery::AcceptedRow;
+use sync::wire::recovery::{AcceptedRow, Verification};
 use sync::wire::stream;
 use tests::postgres::{Cluster, shared_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -338,6 +338,25 @@ async fn a_database_on_another_timeline_begins_a_new_incarnation_and_voids_token
     left.fence = reconcile.fence;
     left.cursor = None;
     assert_eq!(left.push().await[&id(101)], "accepted");
+}
+
+#[tokio::test]
+async fn of_two_copies_that_were_silent_for_long_under_one_id_both_are_compared_and_each_once() {
+    let (centre, mut left, _right) = pair().await;
+    left.pull().await;
+    let mut copy = left.clone();
+    centre.execute("update sync.fences set stale_at = now(), cursor_acknowledged = null").await;
+    for who in [&mut left, &mut copy] {
+        assert_eq!(who.try_page(0).await, None, "dead rows may be forgotten of which it was not told");
+        assert_eq!(who.hello().await.verdict, Verdict::Reconcile);
+        comparisons::compare(who, who.cursor.clone()).await;
+        let found = Verification { replica: who.me.replica, ..Verification::default() };
+        assert_eq!(who.post("verified", stream::write_one(&found).unwrap()).await.status, 200);
+    }
+    for who in [&mut left, &mut copy] {
+        assert_eq!(who.hello().await.verdict, Verdict::Ok);
+        assert!(who.try_page(0).await.is_some());
+    }
 }
 
 #[tokio::test]

@@ -221,6 +221,7 @@ impl Script {
             high_seq: 0,
             checkpoint: Checkpoint::default(),
             stale: false,
+            compared: 0,
             acknowledged: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::pair;
 use crate::site::{Site, id};
 
 /// Begins a comparison that says so much of the edge's cursor, and goes on from the one that it is given.
-async fn compare(site: &mut Site, cursor: Option<String>) {
+pub(crate) async fn compare(site: &mut Site, cursor: Option<String>) {
     let asked = Digest { replica: site.me.replica, begin: true, cursor, ..Digest::default() };
     let answer = site.post("digest", stream::write_one(&asked).unwrap()).await;
     site.cursor = Some(read_digest(&answer.body).unwrap().cursor.unwrap());

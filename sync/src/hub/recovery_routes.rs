@@ -7,7 +7,7 @@ use axum::response::Response;
 use tokio_postgres::Client;
 
 use super::error::Error;
-use super::sync_routes::{answer, answer_one, is_foreign, open, read, read_one};
+use super::sync_routes::{answer, answer_one, is_foreign, is_stale, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
 use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
@@ -62,6 +62,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
     let known = known(&edge);
     let start = cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
     let behind = here && cursor::is_behind(start, edge.acknowledged.as_ref());
+    let stale = cursor.as_ref().map_or(edge.stale, |cursor| is_stale(cursor, &edge));
     let greeting = Greeting {
         here,
         unknown: unknown.is_some(),
@@ -70,7 +71,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
         has_cursor: cursor.is_some(),
         // What an edge has before its first window it is not told the end of: it reads that first.
         asked: hello.reconcile
-            || hello.cursor.is_some() && (edge.stale || behind || digest::is_due(client, edge.id).await?),
+            || hello.cursor.is_some() && (stale || behind || digest::is_due(client, edge.id).await?),
     };
     match ruling(greeting) {
         Ruling::GoOn => Ok(judged(Verdict::Ok)),

@@ -186,7 +186,8 @@ pub(super) async fn pull(
         let present = incarnation::present(&**client).await?;
         let mut cursor = open(pull.cursor.as_deref(), &present.key, &edge).ok_or_else(unknown)?;
         // What was read of a history that is no more says nothing about this one.
-        let asked = pull.cursor.is_some() && (edge.stale || digest::is_due(&**client, edge.id).await?);
+        let stale = is_stale(&cursor, &edge);
+        let asked = pull.cursor.is_some() && (stale || digest::is_due(&**client, edge.id).await?);
         if asked
             || is_foreign(&cursor, &edge)
             || present.moved
@@ -266,6 +267,11 @@ impl Hub {
 /// An edge's cursor; `None` for one that this hub did not give to it.
 pub(super) fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Cursor> {
     sealed.map_or_else(|| Some(Cursor::default()), |sealed| cursor::open(sealed, key, edge.id).ok())
+}
+
+/// Whether deaths may be forgotten that whoever shows this cursor was not told of.
+pub(super) fn is_stale(cursor: &Cursor, edge: &Edge) -> bool {
+    edge.stale || cursor.checkpoint.is_before(edge.replica.0, edge.compared)
 }
 
 /// Whether the edge was given the cursor in a history that is no more.

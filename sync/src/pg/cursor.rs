@@ -48,6 +48,15 @@ pub struct Checkpoint {
     pub seq: u64,
 }
 
+impl Checkpoint {
+    /// Whether whoever shows this under the id `replica` was not there when that id was compared, at the checkpoint `compared`
+    /// (0 is never): it is a copy of who was, or has been restored since.
+    pub fn is_before(&self, replica: u32, compared: u64) -> bool {
+        let count = if self.replica == replica { self.count } else { 0 };
+        count < compared
+    }
+}
+
 /// A window in the middle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {

@@ -40,6 +40,8 @@ pub struct Edge {
     pub checkpoint: Checkpoint,
     /// Whether this replica id was silent for so long that dead rows may be forgotten which it has not been told of.
     pub stale: bool,
+    /// The count of the checkpoint with which it was compared the last time that it had been; 0 if it never had.
+    pub compared: u64,
     /// How far this replica id has said that it had come.
     pub acknowledged: Option<Snapshot>,
 }
@@ -47,7 +49,7 @@ pub struct Edge {
 const COLUMNS: &str = "edge.id, edge.name, edge.tenant_id, edge.site_id, fence.replica_id, edge.status = 'revoked', fence.token_count, coalesce(encode(fence.token, 'hex'), ''),
   encode(fence.token_before, 'hex'), fence.last_batch, fence.last_batch_hash, fence.last_answer, fence.high_seq,
   fence.cursor_count, fence.cursor_nonce, fence.cursor_seq, fence.stale_at is not null,
-  fence.cursor_acknowledged";
+  fence.cursor_acknowledged, fence.compared_count";
 
 /// A one-time code's promise.
 #[derive(Clone, Debug)]
@@ -389,6 +391,7 @@ fn decode(row: &Row) -> Edge {
         },
         stale: row.get(16),
         acknowledged: row.get::<_, Option<&str>>(17).and_then(Snapshot::parse),
+        compared: row.get::<_, i64>(18).cast_unsigned(),
     }
 }
 

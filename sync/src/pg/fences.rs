@@ -93,8 +93,10 @@ pub async fn acknowledge_cursor(
 }
 
 /// Notes that whoever uses this id was compared with the centre: it has missed no death, and how far it has come it says next.
+/// If the id had been silent for too long, a copy that shows an older checkpoint than this is still to be compared.
 pub async fn compared(client: &impl GenericClient, edge: Uuid, replica: ReplicaId) -> Result<(), StoreError> {
-    let statement = "update sync.fences set stale_at = null, cursor_acknowledged = null, last_seen_at = now()
+    let statement = "update sync.fences set stale_at = null, cursor_acknowledged = null, last_seen_at = now(),
+        compared_count = case when stale_at is null then compared_count else cursor_count end
       where replica_id = $1 and edge_id = $2";
     client.execute(statement, &[&replica.0.cast_signed(), &edge]).await?;
     Ok(())

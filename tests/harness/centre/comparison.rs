@@ -81,6 +81,9 @@ impl Centre {
         let known = database.edges.get_mut(&edge).expect("the edge is enrolled");
         (known.asked, known.stale, known.verified_ms) = (false, false, now_ms);
         if let Some(fence) = database.fences.get_mut(&found.replica).filter(|fence| fence.edge == edge) {
+            if fence.stale {
+                fence.compared = fence.checkpoint.count;
+            }
             (fence.stale, fence.acknowledged, fence.seen_ms) = (false, None, now_ms);
         }
         let uncaptured = found.differences.iter().filter(|difference| difference.what == "values");

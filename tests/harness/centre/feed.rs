@@ -57,7 +57,7 @@ impl Centre {
         let database = &self.database;
         let fence = database.fences.get(&replica).filter(|fence| fence.edge == edge)?;
         let mut opened = database.open(edge, sealed)?;
-        let asked = sealed.is_some() && (fence.stale || database.is_due(edge, every_ms, now_ms));
+        let asked = sealed.is_some() && (fence.is_stale(replica, &opened) || database.is_due(edge, every_ms, now_ms));
         let void = !opened.incarnation.is_nil() && opened.incarnation != database.hub.id;
         if asked || is_foreign(&opened, replica, fence) || self.server != database.hub.server || void {
             return None;

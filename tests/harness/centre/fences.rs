@@ -34,6 +34,14 @@ pub struct Fence {
     pub(super) acknowledged: Option<Snapshot>,
     pub(super) seen_ms: u64,
     pub(super) stale: bool,
+    pub(super) compared: u64,
+}
+
+impl Fence {
+    /// Whether deaths may be forgotten that whoever shows this cursor under the fence's id was not told of.
+    pub(super) fn is_stale(&self, replica: u32, cursor: &Cursor) -> bool {
+        self.stale || cursor.checkpoint.is_before(replica, self.compared)
+    }
 }
 
 /// The batch that was answered last.
@@ -86,6 +94,7 @@ impl Centre {
         let fence = &database.fences[&replica];
         let start = cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
         let behind = here && is_behind(start, fence.acknowledged.as_ref());
+        let stale = cursor.as_ref().map_or(fence.stale, |cursor| fence.is_stale(replica, cursor));
         let greeting = Greeting {
             here,
             unknown: unknown.is_some(),
@@ -93,7 +102,7 @@ impl Centre {
             spent: is_spent(&said, &known),
             has_cursor: cursor.is_some(),
             asked: hello.reconcile
-                || hello.cursor.is_some() && (fence.stale || behind || database.is_due(edge, every_ms, now_ms)),
+                || hello.cursor.is_some() && (stale || behind || database.is_due(edge, every_ms, now_ms)),
         };
         match ruling(greeting) {
             Ruling::GoOn => {
