@@ -328,6 +328,11 @@ impl Hub {
         *self.process() = Some(process);
     }
 
+    /// The id of the process, which runs.
+    pub fn process_id(&self) -> u32 {
+        self.process().as_ref().expect("the hub runs").id()
+    }
+
     /// Waits until it answers, or has ended; returns whether it answers.
     pub async fn is_ready(&self) -> bool {
         let api = Api::new(self.port, None);
