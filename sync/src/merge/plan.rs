@@ -46,8 +46,13 @@ pub fn plan_pull(table: TableId, id: RowId, local: Option<&Row>, incoming: &Row,
 ///
 /// The centre is known to have had all of a death here, and sends a row without it: it has forgotten the death, and nobody
 /// joins its last values with the new ones there. If it sent this before it had the death, the joined row is still to come.
-pub fn is_forgotten_there(local: &Row, waits: bool) -> bool {
-    !waits && !local.version.is_alive()
+///
+/// Another death is such a page if only writes of `own` are missing in it. The two are joined at once, so that who makes the
+/// row anew here has seen both.
+pub fn is_forgotten_there(local: &Row, incoming: &Row, own: &[ReplicaId], waits: bool) -> bool {
+    let lacks = |(replica, seq)| !own.contains(&replica) && seq > incoming.version.vv.seen(replica);
+    let is_forgotten = incoming.version.is_alive() || local.version.vv.iter().any(lacks);
+    !waits && !local.version.is_alive() && is_forgotten
 }
 
 /// A row as an edge pushes it.

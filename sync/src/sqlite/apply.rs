@@ -251,8 +251,11 @@ fn join(
             // A conflict goes with its row, and its row goes no more.
             if tracked.base.is_some() { ledger::count_pending(tx, table.id, id) } else { Ok(0) }
         }
-        PullPlan::Merge { conflicts, .. } if is_forgotten_there(&local, tracked.base.is_some()) => {
+        PullPlan::Merge { conflicts, .. }
+            if is_forgotten_there(&local, &incoming, &this.own(), tracked.base.is_some()) =>
+        {
             replace(tx, table, id, incoming, Some(&tracked.version), hub_ms)?;
+            versions::stamp_above(tx, table, id, tracked.version.hlc())?;
             ledger::record_all(tx, conflicts)
         }
         PullPlan::Merge { row, conflicts } => {
@@ -443,6 +446,40 @@ mod tests {
         page(&mut connection, &page_of(row), 0).unwrap();
         let title: String = connection.query_row("select title from tasks", [], |row| row.get(0)).unwrap();
         assert_eq!(title, "anew", "though the dead one was written with a later stamp");
+    }
+
+    #[test]
+    fn a_death_that_was_sent_before_the_centre_had_ours_takes_nothing_of_ours_away() {
+        let (mut connection, _) = edge();
+        let mut theirs = Version::default();
+        theirs.write(Dot { replica: ReplicaId(1), seq: 4, hlc: Hlc(1), by: None }, &[]);
+        theirs.delete(Dot { replica: ReplicaId(1), seq: 5, hlc: Hlc(2), by: None });
+        let row = row_of(&connection, TASK.0, theirs);
+        connection.execute("delete from tasks", []).unwrap();
+        connection.execute("update sync_rows set base = null", []).unwrap();
+        page(&mut connection, &page_of(row), 0).unwrap();
+        let version = versions::load(&connection, tasks(), TASK).unwrap().unwrap().version;
+        assert_eq!(version.vv, [(ReplicaId(1), 5), (OWN, 2)].into_iter().collect());
+        assert!(!version.is_alive());
+    }
+
+    #[test]
+    fn a_write_of_a_row_that_took_the_place_of_a_death_is_stamped_above_the_death() {
+        let (mut connection, _) = edge();
+        let mut anew = Version::default();
+        anew.write(Dot { replica: ReplicaId(1), seq: 5, hlc: Hlc(1), by: None }, &[]);
+        let row = row_of(&connection, TASK.0, anew);
+        connection.execute("delete from tasks", []).unwrap();
+        let later = Hlc::at(u64::MAX);
+        let tx = connection.transaction().unwrap();
+        let mut tracked = versions::load(&tx, tasks(), TASK).unwrap().unwrap();
+        tracked.version.dots.iter_mut().for_each(|dot| dot.hlc = later);
+        versions::save(&tx, tasks(), TASK, &Tracked { base: None, ..tracked }).unwrap();
+        tx.commit().unwrap();
+        page(&mut connection, &page_of(row), 0).unwrap();
+        connection.execute("update tasks set title = 'next'", []).unwrap();
+        let version = versions::load(&connection, tasks(), TASK).unwrap().unwrap().version;
+        assert_eq!(version.dots.of("title").map(|dot| dot.hlc > later), Some(true));
     }
 
     #[test]

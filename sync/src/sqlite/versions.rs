@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::quarantine;
 use crate::catalog::Table;
+use crate::merge::clock::Hlc;
 use crate::merge::ids::{RowId, TableId};
 use crate::merge::vector::Vector;
 use crate::merge::version::Version;
@@ -83,6 +84,17 @@ pub fn save(tx: &Transaction<'_>, table: &Table, id: RowId, tracked: &Tracked) -
         refused,
         tracked.hub_had_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
     ])?;
+    Ok(())
+}
+
+/// Lets the next write of a row be stamped above `hlc` too: that of what it has taken the place of here.
+///
+/// # Errors
+/// [`StoreError::Sqlite`].
+pub(super) fn stamp_above(tx: &Transaction<'_>, table: &Table, id: RowId, hlc: Hlc) -> Result<(), StoreError> {
+    let update = "update sync_rows set hlc = max(hlc, ?3) where tbl = ?1 and row_id = ?2";
+    let hlc = i64::try_from(hlc.0).unwrap_or(i64::MAX);
+    tx.prepare_cached(update)?.execute(params![table.id.0, id.to_string(), hlc])?;
     Ok(())
 }
 
