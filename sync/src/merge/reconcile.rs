@@ -4,6 +4,7 @@
 //! the edge offers them, for a person to decide about, and takes the centre's version meanwhile. Whatever else
 //! differs is joined as after any pull.
 
+use super::clock::Dot;
 use super::conflict::Conflict;
 use super::ids::{ReplicaId, RowId, TableId};
 use super::resolve::{Quiet, merge};
@@ -124,7 +125,11 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
     let lost = lacks(Some(hub), here.row, terms.own);
     let offer = lost && differ(here.row, Some(hub), terms.quiet);
     let known = if lost { without_lost(here.row, hub, terms.own) } else { here.row.clone() };
-    if hub.version.vv.includes(&known.version.vv) {
+    let is_unsent = |dot: &Dot| terms.own.contains(&dot.replica) && !hub.version.vv.covers(dot);
+    let shows_none = !known.version.dots.iter().any(is_unsent);
+    // An own write that no register shows any more was overwritten by one that is lost: there is nothing to send again, and
+    // without its value it brings no row back.
+    if hub.version.vv.includes(&known.version.vv) || lost && shows_none {
         return Settlement { store: Store::Replace, offer };
     }
     let base = Some(hub.version.vv.clone());
@@ -188,7 +193,7 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
         let entries = vector.iter().map(|(replica, seq)| (replica, held(replica, seq)));
         entries.filter(|(_, seq)| *seq > 0).collect()
     };
-    let stays = |dot: &super::clock::Dot| held(dot.replica, dot.seq) == dot.seq;
+    let stays = |dot: &Dot| held(dot.replica, dot.seq) == dot.seq;
     let deleted = row.version.dots.deleted.filter(stays);
     let gone = match (deleted, row.version.dots.deleted) {
         (None, Some(_)) => cut(&hub.version.gone),
@@ -220,7 +225,7 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merge::clock::{Dot, Hlc};
+    use crate::merge::clock::Hlc;
     use crate::merge::value::Value;
 
     const CENTRE: ReplicaId = ReplicaId(1);
@@ -351,6 +356,20 @@ mod tests {
         let own = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", "")]);
         let kept = settled(Some((&own, None)), Some(&hub), true);
         assert_eq!(kept, Settlement { store: Store::Keep { base: Some(hub.version.vv) }, offer: false });
+    }
+
+    #[test]
+    fn a_write_of_which_a_lost_death_has_kept_no_value_brings_back_no_older_value() {
+        let hub = row(&[(OWN, 2, 1, "", "old"), (CENTRE, 80, 2, "", "")]);
+        let mut here = Row::default();
+        here.version.vv = [(OWN, 3), (CENTRE, 80)].into_iter().collect();
+        here.version.delete(dot(LOST, 150, 4));
+        let expected = Settlement { store: Store::Replace, offer: false };
+        assert_eq!(settled(Some((&here, None)), Some(&hub), true), expected);
+        let shown =
+            row(&[(OWN, 2, 1, "", "old"), (CENTRE, 80, 2, "", ""), (OWN, 3, 3, "", "new"), (LOST, 150, 4, "", "")]);
+        let Store::Join { row, .. } = settled(Some((&shown, None)), Some(&hub), true).store else { panic!("a join") };
+        assert_eq!((row.version.is_alive(), row.values.get("title")), (true, Some(&Value::text("new"))));
     }
 
     #[test]
