@@ -283,7 +283,8 @@ fn no_phantoms(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Whether the write lost to one that then was lost itself, or to an earlier one that was sent once more under another name:
-/// it is listed, or one that has taken its place is. So it is if what it said is offered, and waits for a decision.
+/// it is listed, or one that has taken its place is. So it is if what it said is offered, and waits for a decision, and so it
+/// was if the record that listed it was lost as well.
 fn lost_out(outcome: &Outcome, (place, write): (usize, &Write), register: &str, value: &Text) -> bool {
     let of_row = outcome.journal.iter().filter(|(_, later)| later.row == write.row && later.past.contains(&place));
     let is_listed_since = |(_, later): (usize, &Write)| match &later.deed {
@@ -291,7 +292,10 @@ fn lost_out(outcome: &Outcome, (place, write): (usize, &Write), register: &str, 
         Deed::Wrote(wrote) => wrote.get(register).is_some_and(|value| is_listed(outcome, later, register, value)),
     };
     let waits = is_offered(outcome, write, register, value);
-    waits || is_listed(outcome, write, register, value) || of_row.into_iter().any(is_listed_since)
+    waits
+        || outcome.unlisted.contains(&(place, Some(register.to_owned())))
+        || is_listed(outcome, write, register, value)
+        || of_row.into_iter().any(is_listed_since)
 }
 
 /// Whether nobody held the write any more when the centre went back, because one that knew it had taken its place, and that
