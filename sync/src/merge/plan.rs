@@ -131,7 +131,8 @@ pub fn plan_push(
     // A death that met it says no more than the two do: what its pusher takes for acknowledged is forgotten too.
     let is_late = hub.is_none() || !whole(&push.values) || push.version.is_alive() && !knew;
     if forgotten_here && is_late && !push.base.is_empty() {
-        return PushPlan::Gone { conflicts: forgotten(table, id, push, own, quiet) };
+        let pushed = (&push.version, &push.values);
+        return PushPlan::Gone { conflicts: written_to_a_forgotten_row((table, id), pushed, &push.base, own, quiet) };
     }
     let unknown = |(replica, seq): (ReplicaId, u64)| !own.contains(&replica) && seq > known.version.vv.seen(replica);
     if push.version.vv.iter().any(unknown) || push.version.gone.iter().any(unknown) {
@@ -149,15 +150,21 @@ pub fn plan_push(
     PushPlan::Store { row: merged.row, conflicts: merged.conflicts, exact }
 }
 
-/// What a push wrote, since it last heard of the hub, to a row that was deleted so long ago that nothing is known of
-/// its deleter. Nothing if the pusher deleted the row as well: that delete had seen its writes.
-fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId], quiet: Quiet<'_>) -> Vec<Conflict> {
-    if !push.version.is_alive() {
+/// What an edge wrote beyond `base`, which the hub has acknowledged, to a row that was deleted so long ago that nothing is known
+/// of its deleter. Nothing if the edge deleted the row as well: that delete had seen its writes.
+pub(super) fn written_to_a_forgotten_row(
+    (table, id): (TableId, RowId),
+    (version, values): (&Version, &Values),
+    base: &Vector,
+    own: &[ReplicaId],
+    quiet: Quiet<'_>,
+) -> Vec<Conflict> {
+    if !version.is_alive() {
         return Vec::new();
     }
     let unknown = Dot { replica: ReplicaId(0), seq: 0, hlc: Hlc(0), by: None };
     let lost = |(register, value): (&Register, &Value)| {
-        let dot = push.version.dots.of(register).filter(|dot| own.contains(&dot.replica) && !push.base.covers(dot))?;
+        let dot = version.dots.of(register).filter(|dot| own.contains(&dot.replica) && !base.covers(dot))?;
         Some(Conflict {
             table,
             row: id,
@@ -168,7 +175,7 @@ fn forgotten(table: TableId, id: RowId, push: &Push, own: &[ReplicaId], quiet: Q
             status: Status::Open,
         })
     };
-    let loud = push.values.iter().filter(|(register, _)| !quiet.contains(&register.as_str()));
+    let loud = values.iter().filter(|(register, _)| !quiet.contains(&register.as_str()));
     loud.filter_map(lost).collect()
 }
 

@@ -7,6 +7,7 @@
 use super::clock::Dot;
 use super::conflict::Conflict;
 use super::ids::{ReplicaId, RowId, TableId};
+use super::plan::written_to_a_forgotten_row;
 use super::resolve::{Quiet, merge};
 use super::value::{Register, Value};
 use super::vector::Vector;
@@ -60,6 +61,11 @@ pub enum Store {
     },
     /// The centre's row takes its place.
     Replace,
+    /// The same, and what was written here to another row of that id, which the centre has forgotten as deleted, is kept so.
+    Supersede {
+        /// What lost.
+        conflicts: Vec<Conflict>,
+    },
     /// This row takes its place.
     Join {
         /// The row.
@@ -122,6 +128,12 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
 }
 
 fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
+    let acknowledged = here.base.unwrap_or(&here.row.version.vv);
+    if !terms.rewound() && is_forgotten_there(acknowledged, hub) {
+        let written = (&here.row.version, &here.row.values);
+        let conflicts = written_to_a_forgotten_row((table, id), written, acknowledged, terms.own, terms.quiet);
+        return Settlement { store: Store::Supersede { conflicts }, offer: false };
+    }
     let lost = lacks(Some(hub), here.row, terms.own);
     let offer = lost && differ(here.row, Some(hub), terms.quiet);
     let known = if lost { without_lost(here.row, hub, terms.own) } else { here.row.clone() };
@@ -144,6 +156,15 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
         Store::Join { row: merged.row, base, conflicts: merged.conflicts }
     };
     Settlement { store, offer }
+}
+
+/// Whether the centre has forgotten, as deleted, the row of which it had `acknowledged`, and has another one under that id since,
+/// or the bare death that it wrote down for somebody who spoke of the row later. A centre that only lacks something of the row
+/// has a part of it.
+fn is_forgotten_there(acknowledged: &Vector, hub: &Row) -> bool {
+    let is_part = |(replica, seq)| seq <= acknowledged.seen(replica);
+    let is_bare_death = hub.version.dots.edits().next().is_none();
+    !hub.version.vv.includes(acknowledged) && (is_bare_death || !hub.version.vv.iter().any(is_part))
 }
 
 /// The row with the centre's values where both have the same write, known to be the centre's, and not the same value: the
@@ -356,6 +377,34 @@ mod tests {
         let own = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", "")]);
         let kept = settled(Some((&own, None)), Some(&hub), true);
         assert_eq!(kept, Settlement { store: Store::Keep { base: Some(hub.version.vv) }, offer: false });
+    }
+
+    #[test]
+    fn an_edit_of_a_row_that_the_centre_has_forgotten_is_not_joined_with_another_row_of_that_id() {
+        let mut here = row(&[(OWN, 1, 9, "", "old"), (OWN, 3, 10, "priority", "edit")]);
+        let anew = row(&[(OTHER, 3, 5, "", "anew")]);
+        let mut bare = Row::default();
+        bare.version.vv.observe(OTHER, 2);
+        bare.version.delete(dot(CENTRE, 90, 11));
+        let acknowledged: Vector = [(OWN, 1)].into_iter().collect();
+        for hub in [&anew, &bare] {
+            let Settlement { store: Store::Supersede { conflicts }, offer: false } =
+                settled(Some((&here, Some(acknowledged.clone()))), Some(hub), false)
+            else {
+                panic!("it is another row");
+            };
+            let kept: Vec<_> = conflicts.into_iter().map(|one| (one.register, one.loser.value)).collect();
+            assert_eq!(kept, [(Some("priority".to_owned()), Some(Value::text("edit")))]);
+        }
+        here.version.vv.observe(CENTRE, 80);
+        let nothing = Settlement { store: Store::Supersede { conflicts: Vec::new() }, offer: false };
+        assert_eq!(settled(Some((&here, None)), Some(&anew), false), nothing, "nothing waits");
+        let never_sent = settled(Some((&here, Some(Vector::default()))), Some(&anew), false);
+        assert!(matches!(never_sent.store, Store::Join { .. }), "made on both sides: {never_sent:?}");
+        let part = row(&[(OWN, 1, 9, "", "old"), (CENTRE, 81, 10, "title", "later")]);
+        let lacking: Vector = [(OWN, 1), (CENTRE, 80), (OTHER, 4)].into_iter().collect();
+        let lacks_some = settled(Some((&here, Some(lacking))), Some(&part), false);
+        assert!(!matches!(lacks_some.store, Store::Supersede { .. }), "it is that row: {lacks_some:?}");
     }
 
     #[test]

@@ -297,11 +297,10 @@ impl Case {
                 }
                 None => Ok(()),
             },
-            Store::Replace => {
-                let Some(hub) = hub else { return Ok(()) };
-                apply::replace(tx, table, id, hub, before.as_ref(), hub_ms)?;
-                ledger::settle(tx, Way::Down, table.id, id)?;
-                ledger::settle(tx, Way::Up, table.id, id)
+            Store::Replace => replace(tx, table, id, hub, before.as_ref(), hub_ms),
+            Store::Supersede { conflicts } => {
+                replace(tx, table, id, hub, before.as_ref(), hub_ms)?;
+                ledger::record_all(tx, conflicts).map(|_| ())
             }
             Store::Join { row, base, conflicts } => {
                 apply::save_values(tx, table, id, &row, before.as_ref())?;
@@ -353,7 +352,7 @@ impl Case {
         let repair = match &settlement.store {
             _ if settlement.offer => "offered",
             Store::Keep { .. } => "sent",
-            Store::Replace => "replaced",
+            Store::Replace | Store::Supersede { .. } => "replaced",
             Store::Join { .. } => "merged",
             Store::Remove => "removed",
         };
@@ -369,6 +368,21 @@ impl Case {
         let columns = self.table.columns.iter().skip(1).zip(pairs).filter(|(_, (here, hub))| here != hub);
         columns.map(|(column, _)| column.name.to_owned()).collect()
     }
+}
+
+/// The hub's row takes the place of the one here, and of what was refused of either.
+fn replace(
+    tx: &Transaction<'_>,
+    table: &'static Table,
+    id: RowId,
+    hub: Option<Row>,
+    before: Option<&Version>,
+    hub_ms: u64,
+) -> Result<(), StoreError> {
+    let Some(hub) = hub else { return Ok(()) };
+    apply::replace(tx, table, id, hub, before, hub_ms)?;
+    ledger::settle(tx, Way::Down, table.id, id)?;
+    ledger::settle(tx, Way::Up, table.id, id)
 }
 
 /// A row as it is offered. A death of which the last values are not known is one without them.
