@@ -120,11 +120,9 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
         let row = without_lost(here.row, &Row::default(), terms.own);
         return settled(Store::Join { row, base: Some(Vector::default()), conflicts: Vec::new() });
     }
-    // Another edge may hold it still and send it again. An edge that deleted it says so; of the centre's own deletes nobody else
-    // can tell.
-    let deleter = here.row.version.dots.deleted;
-    let died_with_the_centre = deleter.is_some_and(|dot| terms.lost.contains(&dot.replica));
-    Settlement { store: Store::Remove, offer: here.row.version.is_alive() || died_with_the_centre }
+    // A death too: another edge may hold the row still and send it again, and who deleted it may have gone back as well. If he
+    // has not, he sends his delete, and the offer is superseded.
+    Settlement { store: Store::Remove, offer: true }
 }
 
 fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
@@ -422,16 +420,15 @@ mod tests {
     }
 
     #[test]
-    fn of_a_row_that_the_centre_lost_an_own_delete_is_sent_the_centres_is_offered_and_another_edges_is_neither() {
+    fn of_a_row_that_the_centre_lost_an_own_delete_is_sent_and_anybody_elses_is_offered() {
         let here = row(&[(LOST, 150, 1, "", "a"), (OWN, 2, 2, "", "")]);
         let others: Vector = [(LOST, 150)].into_iter().collect();
         let sent = Settlement { store: Store::Keep { base: Some(others) }, offer: false };
         assert_eq!(settled(Some((&here, None)), None, true), sent);
         let here = row(&[(OWN, 2, 1, "", "a"), (OTHER, 150, 2, "", "")]);
-        let gone = Settlement { store: Store::Remove, offer: false };
-        assert_eq!(settled(Some((&here, None)), None, true), gone, "whoever deleted it says so");
-        let here = row(&[(OWN, 2, 1, "", "a"), (LOST, 150, 2, "", "")]);
         let offered = Settlement { store: Store::Remove, offer: true };
+        assert_eq!(settled(Some((&here, None)), None, true), offered, "who deleted it may have gone back");
+        let here = row(&[(OWN, 2, 1, "", "a"), (LOST, 150, 2, "", "")]);
         assert_eq!(settled(Some((&here, None)), None, true), offered, "the centre does not know that it did");
     }
 
