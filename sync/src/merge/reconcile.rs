@@ -117,7 +117,7 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
     let is_own =
         |register: &Register| here.row.version.dots.of(register).is_some_and(|dot| terms.own.contains(&dot.replica));
     if here.row.version.is_alive() && registers.all(is_own) {
-        let row = without_lost(here.row, &Row::default(), terms.own);
+        let row = without_lost(here, &Row::default(), terms.own);
         return settled(Store::Join { row, base: Some(Vector::default()), conflicts: Vec::new() });
     }
     // A death too: another edge may hold the row still and send it again, and who deleted it may have gone back as well. If he
@@ -134,7 +134,7 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
     }
     let lost = lacks(Some(hub), here.row, terms.own);
     let offer = lost && differ(here.row, Some(hub), terms.quiet);
-    let known = if lost { without_lost(here.row, hub, terms.own) } else { here.row.clone() };
+    let known = if lost { without_lost(here, hub, terms.own) } else { here.row.clone() };
     let is_unsent = |dot: &Dot| terms.own.contains(&dot.replica) && !hub.version.vv.covers(dot);
     let shows_none = !known.version.dots.iter().any(is_unsent);
     // An own write that no register shows any more was overwritten by one that is lost: there is nothing to send again, and
@@ -203,7 +203,8 @@ fn differ(row: &Row, hub: Option<&Row>, quiet: Quiet<'_>) -> bool {
 
 /// The row as if the edge had never seen the writes of others that the centre has lost: what they wrote is unknown,
 /// what they deleted is not deleted.
-fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
+fn without_lost(here: Here<'_>, hub: &Row, own: &[ReplicaId]) -> Row {
+    let row = here.row;
     let held = |replica: ReplicaId, seq: u64| match own.contains(&replica) {
         true => seq,
         false => seq.min(hub.version.vv.seen(replica)),
@@ -213,7 +214,7 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
         entries.filter(|(_, seq)| *seq > 0).collect()
     };
     let stays = |dot: &Dot| held(dot.replica, dot.seq) == dot.seq;
-    let deleted = row.version.dots.deleted.filter(stays);
+    let deleted = row.version.dots.deleted.filter(stays).or_else(|| hidden_delete(here, own));
     let gone = match (deleted, row.version.dots.deleted) {
         (None, Some(_)) => cut(&hub.version.gone),
         _ => cut(&row.version.gone),
@@ -239,6 +240,15 @@ fn without_lost(row: &Row, hub: &Row, own: &[ReplicaId]) -> Row {
         }
     }
     known
+}
+
+/// The own delete that waits under a later one: the two say the same, so that nothing lists the earlier one. Nobody else can
+/// have deleted what the centre does not have.
+fn hidden_delete(here: Here<'_>, own: &[ReplicaId]) -> Option<Dot> {
+    let (base, later) = (here.base?, here.row.version.dots.deleted?);
+    let waits = |(replica, seq): &(ReplicaId, u64)| own.contains(replica) && *seq > base.seen(*replica);
+    let (replica, seq) = here.row.version.gone.iter().filter(waits).max_by_key(|(_, seq)| *seq)?;
+    Some(Dot { replica, seq, hlc: later.hlc, by: None })
 }
 
 #[cfg(test)]
@@ -306,6 +316,27 @@ mod tests {
         let Store::Join { row, .. } = settled(Some((&here, None)), None, true).store else { panic!("it is sent") };
         assert_eq!(row.version.dots.of("metadata.k"), Some(dot(OWN, 1, 2)), "whoever still has that key loses it");
         assert_eq!(row.version.vv, [(OWN, 1)].into_iter().collect());
+    }
+
+    #[test]
+    fn an_own_delete_that_waits_is_sent_though_a_later_one_was_lost_with_the_centre() {
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", ""), (LOST, 150, 3, "", "")]);
+        let base: Vector = [(CENTRE, 80), (LOST, 150)].into_iter().collect();
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let Store::Join { row: joined, base: known, conflicts } =
+            settled(Some((&here, Some(base.clone()))), Some(&hub), true).store
+        else {
+            panic!("it is joined")
+        };
+        assert!(!joined.version.is_alive());
+        assert_eq!(joined.version.dots.deleted, Some(dot(OWN, 2, 3)));
+        assert_eq!((known, conflicts), (Some(hub.version.vv), Vec::new()));
+        let hub = row(&[(CENTRE, 81, 4, "", "b")]);
+        let Store::Join { row: joined, conflicts, .. } = settled(Some((&here, Some(base))), Some(&hub), true).store
+        else {
+            panic!("it is joined")
+        };
+        assert!(joined.version.is_alive() && conflicts.len() == 1, "it had not seen that write, and is listed");
     }
 
     #[test]
