@@ -4,7 +4,8 @@ use sync::merge::clock::Hlc;
 use sync::merge::conflict::Kind;
 use sync::merge::ids::ReplicaId;
 use sync::merge::plan::{
-    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_late, plan_pull, restamp,
+    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_gone, plan_late,
+    plan_pull, restamp,
 };
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
@@ -550,6 +551,21 @@ fn discarded_values_do_not_return_beside_a_later_edit_of_another_column() {
         panic!("the edit is lost")
     };
     assert_eq!(conflicts, []);
+}
+
+#[test]
+fn a_death_that_is_written_down_late_takes_no_write_for_dead_that_the_centre_has_yet_to_make() {
+    let history = &mut History::default();
+    let [hub, mut edge, ..] = four_that_know_one_task(history);
+    set_title(history, &mut edge, 20, "of a lost future");
+    edge.row.version.vv.observe(hub.id, 124);
+    let known = |replica: ReplicaId| replica != ReplicaId(9);
+    edge.row.version.vv.observe(ReplicaId(9), 3);
+    let mut row = plan_gone(&Default::default(), &edge.row.version, known, dot(hub.id.0, 118, 30));
+    assert_eq!(row.vv, vector(&[(1, 118), (2, 1)]));
+    assert!(!row.is_alive());
+    row.write(dot(hub.id.0, 119, 40), &[]);
+    assert!(row.is_alive(), "made anew there");
 }
 
 #[test]

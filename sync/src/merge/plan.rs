@@ -252,6 +252,18 @@ pub fn plan_discard(hub: Option<&Row>, refused: &Push, own: &[ReplicaId], dot: D
     Some(row)
 }
 
+/// What takes the place of a row that was forgotten at the hub, by its write at `dot`: everything that the pusher has seen of
+/// it is gone, of the replicas that the hub knows.
+///
+/// Of its own writes the centre believes nobody. Who speaks of later ones has them from a future that it has lost, and it
+/// shall not take those that it makes now for dead.
+pub fn plan_gone(known: &Version, pushed: &Version, is_known: impl Fn(ReplicaId) -> bool, dot: Dot) -> Version {
+    let seen = pushed.vv.iter().filter(|(replica, _)| *replica != dot.replica && is_known(*replica));
+    let mut version = Version { vv: seen.collect::<Vector>().join(&known.vv), ..Version::default() };
+    version.delete(dot);
+    version
+}
+
 fn registers<'a>(known: &'a Row, push: &'a Push) -> BTreeSet<&'a Register> {
     let ours = known.values.keys().chain(known.version.dots.named.keys());
     ours.chain(push.values.keys()).chain(push.version.dots.named.keys()).collect()

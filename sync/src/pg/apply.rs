@@ -19,10 +19,10 @@ use crate::catalog::Table;
 use crate::merge::conflict::Conflict;
 use crate::merge::fence::{Admission, Mark, admission};
 use crate::merge::ids::{ReplicaId, RowId};
-use crate::merge::plan::{Forgery, PushPlan, plan_push};
+use crate::merge::plan::{Forgery, PushPlan, plan_gone, plan_push};
 use crate::merge::value::{Value, Values};
 use crate::merge::vector::Vector;
-use crate::merge::version::{Row, Version};
+use crate::merge::version::Row;
 use crate::wire::message::{Fence, PullRow};
 use crate::wire::refusals;
 
@@ -214,11 +214,9 @@ async fn tombstone(tx: &Transaction<'_>, work: &Work<'_>, candidate: &Candidate)
     let directory: BTreeSet<u32> =
         edges::directory(tx, work.edge.tenant).await?.into_iter().map(|replica| replica.id).collect();
     let pushed = &candidate.push.version;
-    let seen: Vector = pushed.vv.iter().filter(|(replica, _)| directory.contains(&replica.0)).collect();
     let known = candidate.known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
     let dot = centre_dot(tx, work.desk(), pushed.hlc().max(known.hlc())).await?;
-    let mut version = Version { vv: seen.join(&known.vv), ..Version::default() };
-    version.delete(dot);
+    let version = plan_gone(&known, pushed, |replica| directory.contains(&replica.0), dot);
     Ok(Row { version, values: Values::new() })
 }
 

@@ -9,7 +9,7 @@ use sync::merge::clock::{Dot, Hlc};
 use sync::merge::conflict::Conflict;
 use sync::merge::fence::{Admission, Mark, admission};
 use sync::merge::ids::{ReplicaId, RowId};
-use sync::merge::plan::{Clamp, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_push};
+use sync::merge::plan::{Clamp, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_gone, plan_push};
 use sync::merge::rename::unanswered;
 use sync::merge::value::{Value, Values};
 use sync::merge::vector::Vector;
@@ -399,9 +399,7 @@ impl Database {
         let pushed = &one.push.version;
         let known = self.rows.get(&one.key).map(|stored| stored.row.version.clone()).unwrap_or_default();
         let dot = self.stamp(if pushed.hlc() > known.hlc() { pushed } else { &known }, work.now_ms);
-        let vv: Vector = pushed.vv.iter().filter(|(replica, _)| self.replicas.contains_key(&replica.0)).collect();
-        let mut version = Version { vv: vv.join(&known.vv), ..Version::default() };
-        version.delete(dot);
+        let version = plan_gone(&known, pushed, |replica| self.replicas.contains_key(&replica.0), dot);
         if let Some(seen) = work.seen.get(&name_of(one.key)) {
             self.knowledge.learn(name_of(one.key), seen);
         }
