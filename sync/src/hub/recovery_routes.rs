@@ -10,7 +10,7 @@ use super::error::Error;
 use super::sync_routes::{answer, answer_one, is_foreign, is_stale, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
-use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
+use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, common_seq, history, is_spent, ruling};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::PUSH_BYTES_MAX;
 use crate::pg::StoreError;
@@ -84,7 +84,7 @@ pub(super) async fn judge(client: &mut Client, edge: &Edge, hello: &Hello) -> Re
         Ruling::Rewind => {
             let above = match lost_replica {
                 true => incarnation::common_seq(client).await?,
-                false => edge.checkpoint.seq,
+                false => common_seq(edge.checkpoint.seq, cursor.as_ref().map(|cursor| cursor.checkpoint.seq)),
             };
             let reason = format!("the edge {} holds what this database has lost", edge.name);
             begin(client, &present, Rewind { reason, above, lost: unknown, id: clock::id() }).await?;

@@ -2,8 +2,9 @@
 //!
 //! Two counters are compared, each with a random word so that a fork is told from a repeat: the fence token, rotated
 //! with each acknowledged push, and the checkpoint, rotated with each cursor. A counter that is ahead at the edge
-//! proves that the centre was rewound, if the edge can show that the hub issued it; one that is behind, that the
-//! edge was. A copy of an edge shows as one that is behind, because the other copy moved on.
+//! proves that the centre was rewound, if the edge can show that the hub issued it, and so does a checkpoint with another
+//! word: the hub issues each count once. One that is behind proves that the edge was. A copy of an edge shows as one that is
+//! behind, because the other copy moved on.
 
 use super::ids::ReplicaId;
 
@@ -69,19 +70,17 @@ pub fn is_of_another_history(said: &Mark, known: &Mark) -> bool {
 
 /// Compares the two.
 pub fn history<Id: PartialEq>(said: &Said<Id>, known: &Known<Id>) -> History {
-    let checkpoint_ahead = said.checkpoint.as_ref().is_some_and(|mark| mark.count > known.checkpoint.count);
-    if said.beyond || checkpoint_ahead || said.token_sealed && said.token.count > known.token.count {
+    let foreign_checkpoint =
+        said.checkpoint.as_ref().is_some_and(|mark| is_of_another_history(mark, &known.checkpoint));
+    let token_ahead = said.token_sealed && said.token.count > known.token.count;
+    if said.beyond || foreign_checkpoint || token_ahead {
         return History::CentreRewound;
     }
     let lost_answer = said.in_flight.is_some()
         && said.in_flight == known.last_batch
         && said.token.count.checked_add(1) == Some(known.token.count)
         && known.word_before.as_deref() == Some(&said.token.word);
-    let forked_checkpoint = said
-        .checkpoint
-        .as_ref()
-        .is_some_and(|mark| mark.count == known.checkpoint.count && mark.word != known.checkpoint.word);
-    if said.forked || forked_checkpoint || said.seq < known.high_seq || said.token != known.token && !lost_answer {
+    if said.forked || said.seq < known.high_seq || said.token != known.token && !lost_answer {
         return History::EdgeRewound;
     }
     History::Continues
@@ -165,6 +164,13 @@ pub fn ruling(greeting: Greeting) -> Ruling {
         () if has_cursor && !asked => Ruling::GoOn,
         () => Ruling::Compare,
     }
+}
+
+/// Up to which of the centre's numbers its past is common with that of an edge that proves a rewind, at least: by what was
+/// settled at their last checkpoints, that of the edge, `said`, and the one that the hub has given last under this id. Whichever
+/// of the two is from after they parted has the higher one.
+pub fn common_seq(known: u64, said: Option<u64>) -> u64 {
+    said.map_or(known, |said| said.min(known))
 }
 
 /// Which writes of the former centre have to take another name, because a rewind let it use their numbers again.
@@ -259,6 +265,11 @@ mod tests {
     }
 
     #[test]
+    fn a_past_is_common_up_to_the_earlier_of_two_checkpoints() {
+        assert_eq!([common_seq(14, Some(10)), common_seq(9, Some(10)), common_seq(14, None)], [10, 9, 14]);
+    }
+
+    #[test]
     fn each_way_in_which_two_histories_part_is_told_from_the_others() {
         let cases: [(&str, History, Change); 15] = [
             ("nothing happened", History::Continues, |_, _| {}),
@@ -278,7 +289,9 @@ mod tests {
                 said.in_flight = Some(1);
             }),
             ("a copy pushed as often", History::EdgeRewound, |said, _| said.token = mark(5, "other")),
-            ("a copy pulled as often", History::EdgeRewound, |said, _| said.checkpoint = Some(mark(7, "other"))),
+            ("another checkpoint in its place", History::CentreRewound, |said, _| {
+                said.checkpoint = Some(mark(7, "other"));
+            }),
             ("numbers were used before", History::EdgeRewound, |said, _| said.seq = 8),
             ("it was sent its own unknown writes", History::EdgeRewound, |said, _| said.forked = true),
             ("a token ahead without a seal", History::EdgeRewound, |said, _| {

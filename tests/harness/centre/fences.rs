@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use sync::catalog;
-use sync::merge::fence::{Greeting, Known, Mark, Ruling, Said, history, is_spent, ruling};
+use sync::merge::fence::{Greeting, Known, Mark, Ruling, Said, common_seq, history, is_spent, ruling};
 use sync::merge::ids::{ReplicaId, RowId};
 use sync::pg::cursor::{Checkpoint, Cursor, Snapshot, is_behind};
 use sync::pg::fences;
@@ -117,7 +117,8 @@ impl Centre {
             }
             Ruling::Rejoin => database.rejoin(replica, since, now_ms, random),
             Ruling::Rewind => {
-                let own = database.fences[&replica].checkpoint.seq;
+                let said = cursor.as_ref().map(|cursor| cursor.checkpoint.seq);
+                let own = common_seq(database.fences[&replica].checkpoint.seq, said);
                 let above = if lost { database.common_seq() } else { own };
                 self.begin_incarnation(above, unknown, random);
                 self.database.welcome(Verdict::Reidentify, None, now_ms)
