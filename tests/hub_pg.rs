@@ -399,6 +399,25 @@ async fn a_centre_that_lost_a_checkpoint_or_a_token_is_taken_for_rewound() {
 }
 
 #[tokio::test]
+async fn a_centre_that_gave_another_checkpoint_in_the_place_of_one_that_it_lost_is_taken_for_rewound() {
+    let (centre, mut left, _right) = pair().await;
+    left.pull().await;
+    let mut before = left.clone();
+    centre.execute("create table saved as select * from sync.fences").await;
+    left.pull().await;
+    let back = "update sync.fences as f set (cursor_count, cursor_nonce) =
+      (select cursor_count, cursor_nonce from saved s where s.replica_id = f.replica_id)";
+    centre.execute(back).await;
+    // A pull that was sent before comes once more.
+    before.pull().await;
+    let told = left.hello().await;
+    assert_eq!(
+        (told.verdict, centre.value("select count(*) from sync.incarnations").await.as_str()),
+        (Verdict::Reidentify, "1")
+    );
+}
+
+#[tokio::test]
 async fn a_pull_with_a_checkpoint_that_the_centre_has_lost_is_not_answered() {
     let (centre, mut left, _right) = pair().await;
     left.pull().await;
