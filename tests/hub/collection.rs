@@ -235,3 +235,21 @@ async fn rows_that_come_and_go_leave_nothing_behind_on_either_side() {
     // Rows of random ids fill their pages now better, now worse; 600 rows that stayed would take more than 100.
     assert!(left_last <= left_first + 10 && right_last <= right_first + 10, "{pages:?}");
 }
+
+#[tokio::test]
+async fn a_row_that_an_edge_of_before_sends_as_its_own_new_one_stays_forgotten() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "taken and deleted");
+    let before = left.rows[&(8, id(100))].clone();
+    left.push().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    until_forgotten(&centre, &mut [&mut left, &mut right], 1).await;
+    left.rows.insert((8, id(100)), before);
+    left.task(id(101), "new");
+    let answers = left.push().await;
+    assert_eq!((answers[&id(100)].as_str(), answers[&id(101)].as_str()), ("merged", "accepted"));
+    assert_eq!(centre.value("select string_agg(title, ',') from tasks").await, "new");
+    left.pull().await;
+    assert!(!left.rows[&(8, id(100))].row.version.is_alive(), "it is told");
+}

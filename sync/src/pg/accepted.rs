@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::error::StoreError;
 use super::{rows, versions};
 use crate::catalog;
+use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::vector::Vector;
 use crate::merge::version::Row;
 use crate::wire::digest::{contradicts, differ};
 use crate::wire::recovery::AcceptedRow;
@@ -99,6 +101,29 @@ pub async fn find(
         found.push(taken);
     }
     Ok(found)
+}
+
+/// What was taken of these writes of rows, each as a vector.
+pub(super) async fn acknowledged(
+    tx: &Transaction<'_>,
+    asked: &[(RowId, Dot)],
+) -> Result<BTreeMap<RowId, Vector>, StoreError> {
+    let mut acknowledged: BTreeMap<RowId, Vector> = BTreeMap::new();
+    if asked.is_empty() {
+        return Ok(acknowledged);
+    }
+    let rows: Vec<Uuid> = asked.iter().map(|(row, _)| row.0).collect();
+    let replicas: Vec<i32> = asked.iter().map(|(_, dot)| dot.replica.0.cast_signed()).collect();
+    let seqs: Vec<i64> = asked.iter().map(|(_, dot)| dot.seq.cast_signed()).collect();
+    let clocks: Vec<i64> = asked.iter().map(|(_, dot)| dot.hlc.0.cast_signed()).collect();
+    let statement = "select row_id, replica_id, seq from sync.accepted as kept
+      join unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[]) as asked (row_id, replica_id, seq, hlc)
+        using (row_id, replica_id, seq, hlc)";
+    for row in tx.query(statement, &[&rows, &replicas, &seqs, &clocks]).await? {
+        let replica = ReplicaId(row.get::<_, i32>(1).cast_unsigned());
+        acknowledged.entry(RowId(row.get(0))).or_default().observe(replica, row.get::<_, i64>(2).cast_unsigned());
+    }
+    Ok(acknowledged)
 }
 
 /// Those of the asked writes of a row that are kept.

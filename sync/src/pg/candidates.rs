@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::apply::{Fate, Work};
 use super::batch::{Incoming, Refusal};
 use super::error::StoreError;
-use super::{rows, versions};
+use super::{accepted, rows, versions};
 use crate::catalog::Table;
 use crate::merge::clock::{Dot, Hlc};
 use crate::merge::ids::{ReplicaId, RowId, TableId};
@@ -71,17 +71,32 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
                     work.fates.insert(index, Fate::Refused(Refusal { code: refusals::UNREADABLE, reason }));
                 }
                 Some(Held::Ours { known, before }) => {
-                    let mut push = push.clone();
-                    let seen = known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
-                    let clamps = clamp(&mut push.version, &seen, &work.own, Hlc::ceiling(work.now_ms));
-                    let id = incoming.id;
-                    candidates.push(Candidate { index, table, id, push, clamps, known, before });
+                    let (id, push) = (incoming.id, push.clone());
+                    candidates.push(Candidate { index, table, id, push, clamps: Vec::new(), known, before });
                 }
                 None => {}
             }
         }
     }
+    recall(tx, &mut candidates).await?;
+    for one in &mut candidates {
+        let seen = one.known.as_ref().map(|row| row.version.clone()).unwrap_or_default();
+        one.clamps = clamp(&mut one.push.version, &seen, &work.own, Hlc::ceiling(work.now_ms));
+    }
     Ok(candidates)
+}
+
+/// An edge that went back sends a row as its own new one that the centre had taken, and has forgotten as deleted since. What it
+/// had taken counts as acknowledged, whatever the edge remembers.
+async fn recall(tx: &Transaction<'_>, candidates: &mut [Candidate]) -> Result<(), StoreError> {
+    let is_new = |one: &&mut Candidate| one.known.is_none() && one.push.base.is_empty();
+    let dots = |one: &Candidate| one.push.version.dots.iter().map(|dot| (one.id, *dot)).collect::<Vec<_>>();
+    let asked: Vec<_> = candidates.iter_mut().filter(is_new).flat_map(|one| dots(one)).collect();
+    let acknowledged = accepted::acknowledged(tx, &asked).await?;
+    for one in candidates.iter_mut().filter(is_new) {
+        one.push.base = acknowledged.get(&one.id).cloned().unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// What the hub has of a row.

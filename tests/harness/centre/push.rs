@@ -169,6 +169,9 @@ impl Centre {
         }
         let known = self.database.rows.get(&one.key).map(|stored| &stored.row);
         let version = known.map(|row| row.version.clone()).unwrap_or_default();
+        if known.is_none() && one.push.base.is_empty() {
+            one.push.base = self.database.acknowledged(one.key.1, &one.push.version);
+        }
         one.clamps = clamp(&mut one.push.version, &version, &work.own, Database::ceiling(work.now_ms));
         match one.decide(known, &work.own) {
             PushPlan::Known => one.fate = Some(Fate::Taken(version.vv.clone(), version == one.push.version)),
@@ -394,6 +397,13 @@ impl Candidate {
 }
 
 impl Database {
+    /// What was taken of a row's writes.
+    fn acknowledged(&self, row: RowId, version: &Version) -> Vector {
+        let names = version.dots.iter().map(|dot| (row, dot.replica.0, dot.seq, dot.hlc.0));
+        let taken = names.filter(|name| self.accepted.contains_key(name));
+        taken.map(|(_, replica, seq, _)| (ReplicaId(replica), seq)).collect()
+    }
+
     /// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
     fn bury(&mut self, one: &Candidate, work: &Work<'_>, journal: &mut Journal) {
         let pushed = &one.push.version;
