@@ -567,4 +567,15 @@ mod tests {
         session.handle_pushed(PushResult::Answered { more: false, busy: false }, 0);
         assert_eq!(drain(&mut session, 0), [Action::Push]);
     }
+
+    #[test]
+    fn a_row_that_somebody_holds_at_the_centre_is_pushed_again_after_a_rest_and_not_before() {
+        let mut session = open(1_000);
+        drain(&mut session, 1_000);
+        session.handle_pushed(PushResult::Answered { more: false, busy: true }, 1_000);
+        let until_ms = 1_000 + BUSY_MS;
+        assert_eq!(session.poll_timeout(), Some(until_ms));
+        assert_eq!(drain(&mut session, until_ms - 1), []);
+        assert_eq!(drain(&mut session, until_ms), [Action::Push]);
+    }
 }
