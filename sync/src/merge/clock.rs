@@ -103,4 +103,10 @@ mod tests {
         assert!(i64::try_from(Hlc::at(u64::MAX).0).is_ok());
         assert!(i64::try_from(Hlc::ceiling(u64::MAX).0).is_ok());
     }
+
+    #[test]
+    fn the_hub_takes_stamps_of_the_next_five_minutes_and_none_later() {
+        assert_eq!(Hlc::ceiling(1_000).unix_ms(), 301_000);
+        assert_eq!(Hlc(Hlc::at(1_000).0 + 7).unix_ms(), 1_000, "the counter is no time");
+    }
 }

@@ -80,3 +80,68 @@ impl Conflict {
         Self { status, winner, loser, kind: self.kind.min(other.kind), ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::clock::Hlc;
+    use crate::merge::ids::ReplicaId;
+
+    fn party(replica: u32, seq: u64, hlc: u64, value: &str) -> Party {
+        let dot = Dot { replica: ReplicaId(replica), seq, hlc: Hlc(hlc), by: None };
+        Party { dot, value: Some(Value::text(value)) }
+    }
+
+    fn conflict(loser: Party, winner: Party) -> Conflict {
+        Conflict {
+            table: TableId(8),
+            row: RowId(Uuid::from_u128(1)),
+            kind: Kind::EditEdit,
+            register: Some("title".to_owned()),
+            loser,
+            winner,
+            status: Status::Open,
+        }
+    }
+
+    #[test]
+    fn whoever_meets_a_conflict_calls_it_by_the_same_id_and_any_other_by_another() {
+        let met = conflict(party(3, 7, 50, "lost"), party(1, 9, 60, "won"));
+        let elsewhere = Conflict { winner: party(4, 2, 90, "won later"), status: Status::Restored, ..met.clone() };
+        assert_eq!(elsewhere.id(), met.id(), "the winner and the decision are not part of it");
+        let mut ids = vec![
+            met.id(),
+            Conflict { table: TableId(9), ..met.clone() }.id(),
+            Conflict { row: RowId(Uuid::from_u128(2)), ..met.clone() }.id(),
+            Conflict { register: None, ..met.clone() }.id(),
+            Conflict { loser: party(3, 8, 50, "lost"), ..met.clone() }.id(),
+            Conflict { loser: party(4, 7, 50, "lost"), ..met }.id(),
+        ];
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 6);
+    }
+
+    #[test]
+    fn two_copies_of_a_record_are_the_same_one_whoever_joins_them() {
+        let (lost, won) = (party(3, 7, 50, "lost"), party(1, 9, 60, "won"));
+        let base = conflict(lost.clone(), won.clone());
+        let decided = Conflict { status: Status::Dismissed, ..base.clone() };
+        let beaten_twice = conflict(lost.clone(), party(4, 2, 90, "won later"));
+        let clamped_winner = conflict(lost, party(1, 9, 55, "won"));
+        let clamped_loser = conflict(party(3, 7, 45, "lost"), won);
+        let to_a_delete = Conflict { kind: Kind::EditDelete, ..base.clone() };
+        let cases = [
+            ("a decision stays", &base, &decided, &decided),
+            ("the higher winner is named", &base, &beaten_twice, &beaten_twice),
+            ("one winner has its lower stamp", &base, &clamped_winner, &clamped_winner),
+            ("the loser has its lower stamp", &base, &clamped_loser, &clamped_loser),
+            ("an edit is named before a delete", &to_a_delete, &base, &base),
+            ("the same once more", &base, &base, &base),
+        ];
+        for (name, one, other, expected) in cases {
+            assert_eq!(&one.clone().join(other.clone()), expected, "{name}");
+            assert_eq!(&other.clone().join(one.clone()), expected, "{name}, the other way round");
+        }
+    }
+}

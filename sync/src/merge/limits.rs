@@ -55,3 +55,35 @@ pub const RETRY_MS_MIN: u64 = 250;
 pub const RETRY_AFTER_MS_MAX: u64 = 5 * 60 * 1000;
 /// The longest delay after failures in a row, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 30_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::clock::FUTURE_MS_MAX;
+
+    /// What `docs/errors.md` and `docs/ARCHITECTURE.md` say, and what a link was measured with.
+    #[test]
+    fn limits_are_the_numbers_that_people_are_told() {
+        let (kibibyte, mebibyte, minute_ms) = (1_024, 1_048_576, 60_000);
+        let bytes = [
+            ("a body as sent", PUSH_BYTES_MAX, mebibyte),
+            ("what a stranger sends", ENROLL_BYTES_MAX, 4 * kibibyte),
+            ("a body inflated", BODY_BYTES_MAX, 8 * mebibyte),
+            ("a page's values", PULL_BYTES_MAX, 6 * mebibyte),
+            ("a field", FIELD_BYTES_MAX, mebibyte),
+        ];
+        for (name, limit, told) in bytes {
+            assert_eq!(limit, told, "{name}");
+        }
+        let times = [
+            ("a code is good for", ENROLLMENT_MS, 15 * minute_ms),
+            ("a challenge is good for", CHALLENGE_MS_MAX, 5 * minute_ms),
+            ("an edge is stuck after", STUCK_MS, 5 * minute_ms),
+            ("an edge is sent away for", RETRY_AFTER_MS_MAX, 5 * minute_ms),
+            ("a clock may be ahead by", FUTURE_MS_MAX, 5 * minute_ms),
+        ];
+        for (name, limit_ms, told_ms) in times {
+            assert_eq!(limit_ms, told_ms, "{name}");
+        }
+    }
+}

@@ -66,3 +66,19 @@ impl FromIterator<(ReplicaId, u64)> for Vector {
         vector
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_counts_the_replicas_of_which_something_was_seen() {
+        let (one, other, third) = (ReplicaId(1), ReplicaId(2), ReplicaId(3));
+        let vector: Vector = [(one, 5), (other, 0), (third, 1), (one, 3)].into_iter().collect();
+        assert_eq!((vector.len(), vector.is_empty()), (2, false));
+        assert_eq!(vector.iter().collect::<Vec<_>>(), [(one, 5), (third, 1)]);
+        let none: Vector = [(other, 0)].into_iter().collect();
+        assert_eq!((none.len(), none.is_empty()), (0, true));
+        assert_eq!(none, Vector::default(), "nothing seen of somebody is nothing seen");
+    }
+}
