@@ -308,4 +308,46 @@ mod tests {
             assert_eq!(history(&said, &known), expected, "{name}");
         }
     }
+
+    #[test]
+    fn each_hello_comes_to_what_is_known_of_the_two_histories() {
+        type Case = (&'static str, Ruling, fn(&mut Greeting));
+        let cases: [Case; 13] = [
+            ("one history continues the other", Ruling::GoOn, |_| {}),
+            ("who is of the present incarnation is not asked whether its id is spent", Ruling::GoOn, |greeting| {
+                greeting.spent = true;
+            }),
+            ("somebody wants a comparison", Ruling::Compare, |greeting| greeting.asked = true),
+            ("it has pulled and has no cursor", Ruling::Compare, |greeting| greeting.has_cursor = false),
+            ("both", Ruling::Compare, |greeting| (greeting.has_cursor, greeting.asked) = (false, true)),
+            ("it went back", Ruling::Reidentify, |greeting| greeting.history = History::EdgeRewound),
+            ("it went back and has no cursor", Ruling::Reidentify, |greeting| {
+                (greeting.history, greeting.has_cursor) = (History::EdgeRewound, false);
+            }),
+            ("the centre went back", Ruling::Rewind, |greeting| greeting.history = History::CentreRewound),
+            ("a cursor of an incarnation that never was here", Ruling::Rewind, |greeting| greeting.unknown = true),
+            ("the same, and it is of no present one", Ruling::Rewind, |greeting| {
+                (greeting.unknown, greeting.here) = (true, false);
+            }),
+            ("a former incarnation", Ruling::Rejoin, |greeting| greeting.here = false),
+            ("marks of a former incarnation prove nothing", Ruling::Rejoin, |greeting| {
+                (greeting.here, greeting.history) = (false, History::CentreRewound);
+            }),
+            ("an id that is not to be used any more", Ruling::Reidentify, |greeting| {
+                (greeting.here, greeting.spent) = (false, true);
+            }),
+        ];
+        for (name, expected, change) in cases {
+            let mut greeting = Greeting {
+                here: true,
+                unknown: false,
+                history: History::Continues,
+                spent: false,
+                has_cursor: true,
+                asked: false,
+            };
+            change(&mut greeting);
+            assert_eq!(ruling(greeting), expected, "{name}");
+        }
+    }
 }
