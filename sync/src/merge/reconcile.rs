@@ -491,4 +491,55 @@ mod tests {
         };
         assert_eq!((joined.values.get("title"), conflicts.len()), (Some(&Value::text("theirs")), 1));
     }
+
+    #[test]
+    fn a_row_that_edges_do_not_write_is_offered_only_if_a_rewound_centre_lost_what_a_person_would_miss() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let offered = |hub: &Row, here: &Row, lost: &[ReplicaId]| {
+            let here = Here { row: here, base: None };
+            let terms = Terms { own: &[OWN], writable: false, lost, quiet: &[] };
+            let settlement = settle(TABLE, ID, Some(here), Some(hub), terms);
+            assert_eq!(settlement.store, Store::Replace, "the centre's row is taken");
+            settlement.offer
+        };
+        let lost = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "title", "b")]);
+        assert!(offered(&hub, &lost, &[LOST]));
+        assert!(!offered(&hub, &lost, &[]), "the centre did not go back: it forgot");
+        let same = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "title", "a")]);
+        assert!(!offered(&hub, &same, &[LOST]), "nobody would see a difference");
+        let old = row(&[(CENTRE, 79, 1, "", "old")]);
+        assert!(!offered(&hub, &old, &[LOST]), "the centre has all of it, and more");
+    }
+
+    #[test]
+    fn a_delete_that_waits_is_not_touched_by_what_the_centre_has_under_the_same_write() {
+        let hub = row(&[(CENTRE, 80, 1, "", "told")]);
+        let here = row(&[(CENTRE, 80, 1, "", "changed in the dark"), (OWN, 2, 3, "", "")]);
+        let kept = Store::Keep { base: Some(hub.version.vv.clone()) };
+        assert_eq!(settled(Some((&here, Some(hub.version.vv.clone()))), Some(&hub), false).store, kept);
+    }
+
+    #[test]
+    fn own_writes_that_a_lost_delete_had_seen_live_again() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "title", "mine"), (LOST, 150, 3, "", "")]);
+        let Settlement { store: Store::Join { row: joined, .. }, offer: true } =
+            settled(Some((&here, None)), Some(&hub), true)
+        else {
+            panic!("a join with an offer");
+        };
+        assert!(joined.version.is_alive());
+        assert_eq!(joined.values.get("title"), Some(&Value::text("mine")));
+    }
+
+    #[test]
+    fn an_own_delete_of_a_row_with_lost_writes_is_sent_as_the_delete_that_it_was() {
+        let hub = row(&[(CENTRE, 80, 1, "", "a")]);
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (LOST, 150, 2, "title", "lost"), (OWN, 3, 3, "", "")]);
+        let Store::Join { row: joined, base, .. } = settled(Some((&here, None)), Some(&hub), true).store else {
+            panic!("a join");
+        };
+        assert_eq!((joined.version.is_alive(), joined.version.dots.deleted), (false, Some(dot(OWN, 3, 3))));
+        assert_eq!(base, Some(hub.version.vv));
+    }
 }

@@ -275,4 +275,29 @@ mod tests {
         assert!(version.is_alive());
         assert_eq!((version.gone, version.vv), (vector(&[(NEW, 2)]), vector(&[(NEW, 3)])));
     }
+
+    #[test]
+    fn of_a_row_that_was_never_deleted_only_writes_above_the_common_past_are_renamed() {
+        let mut version = Version::default();
+        version.write(dot(CENTRE, 100, 1), &[]);
+        version.write(dot(CENTRE, 101, 2), &["title".to_owned()]);
+        assert!(rename(&mut version, Rename { from: CENTRE, above: 100, to: NEW }));
+        assert_eq!(version.dots.default, Some(dot(CENTRE, 100, 1)), "both histories have it");
+        assert_eq!(version.dots.of("title"), Some(dot(NEW, 101, 2)));
+        assert_eq!((version.vv, version.gone), (vector(&[(CENTRE, 100), (NEW, 101)]), Vector::default()));
+    }
+
+    #[test]
+    fn whoever_has_seen_more_than_a_write_has_seen_it_under_its_new_name_too_and_who_has_not_has_not() {
+        let mut version = Version::default();
+        version.write(dot(OLD, 2, 1), &[]);
+        version.gone = version.vv.clone();
+        version.write(dot(OLD, 3, 2), &["status".to_owned()]);
+        version.write(dot(OLD, 6, 6), &["title".to_owned()]);
+        let mut acknowledged = vector(&[(OLD, 2)]);
+        take_names(&mut version, &mut acknowledged, &[((OLD, 3), (NEW, 1))].into_iter().collect());
+        assert_eq!(version.vv, vector(&[(OLD, 6), (NEW, 1)]));
+        assert_eq!(version.gone, vector(&[(OLD, 2)]), "the delete had not seen it");
+        assert_eq!(acknowledged, vector(&[(OLD, 2), (NEW, 1)]));
+    }
 }
