@@ -4,8 +4,8 @@ use sync::merge::clock::Hlc;
 use sync::merge::conflict::Kind;
 use sync::merge::ids::ReplicaId;
 use sync::merge::plan::{
-    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, plan_discard, plan_gone, plan_late,
-    plan_pull, restamp,
+    Clamp, Forgery, Late, PullPlan, Push, PushPlan, clamp, clamp_conflict, is_forgotten_there, plan_discard, plan_gone,
+    plan_late, plan_pull, restamp,
 };
 use sync::merge::value::Values;
 use sync::merge::vector::Vector;
@@ -150,6 +150,21 @@ fn clamp_touches_neither_what_is_known_nor_what_is_not_the_pushers() {
         assert_eq!(clamp(&mut version, known, &[own], Hlc::ceiling(0)), []);
         assert_eq!(version, pushed);
     }
+}
+
+#[test]
+fn clamp_says_each_write_once_and_none_that_lies_at_the_ceiling() {
+    let (ceiling, late) = (Hlc::at(1_000), YEAR_2099_MS);
+    let (now, former) = (ReplicaId(2), ReplicaId(5));
+    let mut version = Row::default().version;
+    version.write(dot(2, 1, late), &["title".to_owned(), "priority".to_owned()]);
+    version.write(dot(5, 1, late), &["status".to_owned()]);
+    version.write(dot(2, 2, 1_000), &["metadata.k".to_owned()]);
+    let mut clamps = clamp(&mut version, &Row::default().version, &[now, former], ceiling);
+    clamps.sort_by_key(|clamp| clamp.replica);
+    let lowered = |replica| Clamp { replica, seq: 1, hlc: ceiling };
+    assert_eq!(clamps, [lowered(now), lowered(former)]);
+    assert!(version.dots.iter().all(|dot| dot.hlc == ceiling));
 }
 
 // Two people at one replica: a vector orders their writes, and what each had seen does not.
@@ -467,6 +482,20 @@ fn row_whose_own_edit_lost_locally_still_pushes_its_vector() {
     assert_eq!(conflicts, []);
 }
 
+#[test]
+fn push_carries_what_the_edge_wrote_that_the_hub_lacks_and_nothing_else() {
+    let history = &mut History::default();
+    let [mut hub, mut a, mut b, _] = four_that_know_one_task(history);
+    set_title(history, &mut a, 20, "the hub has it");
+    sees(&mut hub, &a);
+    let base = hub.row.version.vv.clone();
+    sees(&mut b, &a);
+    history.update(&mut b, 30, &[("status", Some(text("of another edge, not at the hub yet")))]);
+    sees(&mut a, &b);
+    history.update(&mut a, 40, &[("priority", Some(text("high")))]);
+    assert_eq!(push_of(&a, &base).values, values(&[("priority", "high")]));
+}
+
 // Rule 28: a discard is a write of the hub that absorbs the refused writes.
 
 /// The hub's row after it has discarded what the edge holds; the hub's clock stands at 50.
@@ -592,4 +621,38 @@ fn discard_absorbs_no_writes_of_others() {
     assert_eq!(row.version.vv, vector(&[(1, 100), (2, 1)]));
     let plan = hub_plans(Some(&row), &push_of(&other, &hub.row.version.vv), &[3]);
     assert!(matches!(plan, PushPlan::Store { .. }), "{plan:?}");
+}
+
+#[test]
+fn discard_leaves_the_name_of_what_the_hub_had_taken_before() {
+    let history = &mut History::default();
+    let [mut hub, mut edge, ..] = four_that_know_one_task(history);
+    history.update(&mut edge, 20, &[("priority", Some(text("taken")))]);
+    sees(&mut hub, &edge);
+    set_title(history, &mut edge, 30, "refused");
+    let row = discarded(Some(&hub.row), &edge, &hub.row.version.vv);
+    assert_eq!(row.version.dots.of("priority"), Some(dot(2, 1, 20)));
+    assert_eq!(row.version.dots.of("title").map(|dot| (dot.replica, dot.seq)), Some((ReplicaId(1), 100)));
+}
+
+#[test]
+fn forgotten_is_what_is_dead_here_and_waits_for_nothing_when_a_living_row_or_another_ones_death_comes() {
+    let history = &mut History::default();
+    let [mut hub, mut dead, living, _] = four_that_know_one_task(history);
+    history.delete(&mut dead, 20);
+    history.delete(&mut hub, 30);
+    let own = [dead.id];
+    let cases = [
+        (&dead, &living, own.as_slice(), false, true),
+        (&dead, &living, &own, true, false),
+        (&living, &living, &own, false, false),
+        (&living, &living, &own, true, false),
+        (&dead, &hub, &own, false, false),
+        (&dead, &hub, &[], false, true),
+        (&dead, &hub, &[], true, false),
+        (&dead, &dead, &[], false, false),
+    ];
+    for (number, (local, incoming, own, waits, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(is_forgotten_there(&local.row, &incoming.row, own, waits), expected, "case {number}");
+    }
 }
