@@ -229,6 +229,9 @@ async fn ids_that_the_centre_has_lost_are_given_back_with_a_new_one_but_for_thos
     left.former = vec![lost, right.me.replica];
     let own: BTreeSet<u32> = [former, lost, left.me.replica].into();
     assert_eq!(left.reidentify().await.former.into_iter().collect::<BTreeSet<u32>>(), own);
+    let waited_for =
+        "select count(*)::text from sync.fences as f join sync.edges as e on e.id = f.edge_id where e.name = 'left'";
+    assert_eq!(centre.value(waited_for).await, "4", "a copy may use any of them still");
 }
 
 #[tokio::test]
@@ -388,7 +391,9 @@ async fn a_centre_that_lost_a_checkpoint_or_a_token_is_taken_for_rewound() {
         (Verdict::Reidentify, "1")
     );
     left.reidentify().await;
-    left.fence = left.hello().await.reconcile.unwrap().fence;
+    let renewed = left.hello().await.reconcile.unwrap().fence;
+    assert_eq!(renewed.count, left.fence.count + 1, "a token that is replaced counts as used");
+    left.fence = renewed;
     left.cursor = None;
     centre.execute("drop table saved; create table saved as select * from sync.fences").await;
     left.task(id(100), "one");
@@ -440,6 +445,16 @@ async fn an_edge_that_went_back_behind_what_it_had_acknowledged_is_compared_thou
     left.pull().await;
     assert_eq!(left.hello().await.verdict, Verdict::Ok);
     assert_eq!(backup.hello().await.verdict, Verdict::Reconcile, "deaths may be forgotten of which it was told");
+}
+
+#[tokio::test]
+async fn a_box_that_went_back_behind_numbers_of_which_the_hub_was_only_told_gets_a_new_id() {
+    let (_centre, mut left, _right) = pair().await;
+    left.pull().await;
+    let backup = left.clone();
+    left.task(id(100), "written, told of, and not sent");
+    assert_eq!(left.hello().await.verdict, Verdict::Ok);
+    assert_eq!(backup.hello().await.verdict, Verdict::Reidentify);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Dead rows are forgotten when nobody needs to be told of their death any more, and not before.
 
 use sync::pg::collect::{Collected, collect};
+use sync::wire::message::Verdict;
+use sync::wire::recovery::Verification;
+use sync::wire::stream;
 use tests::wait::eventually;
 
 use crate::file::File;
@@ -132,6 +135,38 @@ async fn an_edge_that_was_silent_too_long_is_marked_and_no_longer_waited_for() {
         centre.value("select loser ->> 'value' from sync.conflicts where status = 'open'").await,
         "written far away"
     );
+}
+
+#[tokio::test]
+async fn who_was_compared_after_a_long_silence_is_not_compared_again_and_is_waited_for_once_more() {
+    let (centre, mut left, mut right) = pair().await;
+    right.pull().await;
+    centre.execute("update sync.edges set last_seen_at = now() - interval '91 days' where name = 'right'").await;
+    assert_eq!(after(&centre, 0).await.stale, ["right"]);
+    assert_eq!(right.hello().await.verdict, Verdict::Reconcile);
+    let found = Verification { replica: right.me.replica, ..Verification::default() };
+    assert_eq!(right.post("verified", stream::write_one(&found).unwrap()).await.status, 200);
+    assert_eq!(right.hello().await.verdict, Verdict::Ok);
+
+    left.task(id(100), "one");
+    left.push().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    left.pull().await;
+    left.pull().await;
+    assert_eq!(after(&centre, 8).await.tombstones, 0, "it has not said how far it has come");
+    until_forgotten(&centre, &mut [&mut left, &mut right], 1).await;
+}
+
+#[tokio::test]
+async fn a_former_id_is_waited_for_a_week_and_the_one_that_took_its_place_as_any_other() {
+    let (centre, mut left, _right) = pair().await;
+    let former = left.me.replica;
+    left.reidentify().await;
+    centre.execute("update sync.fences set last_seen_at = now() - interval '8 days'").await;
+    after(&centre, 0).await;
+    let stale = "select string_agg(replica_id::text, ',') from sync.fences where stale_at is not null";
+    assert_eq!(centre.value(stale).await, former.to_string());
 }
 
 #[tokio::test]

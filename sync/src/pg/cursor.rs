@@ -203,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_before_a_comparison_if_it_is_an_older_one_of_that_id_or_of_another_id() {
+        let shown = |replica, count| Checkpoint { replica, count, ..Checkpoint::default() };
+        for (checkpoint, compared, expected) in [
+            (shown(7, 3), 4, true),
+            (shown(7, 4), 4, false),
+            (shown(7, 5), 4, false),
+            (shown(6, 9), 4, true),
+            (shown(6, 9), 0, false),
+            (shown(7, 0), 0, false),
+        ] {
+            assert_eq!(checkpoint.is_before(7, compared), expected, "{checkpoint:?} before {compared}");
+        }
+    }
+
+    #[test]
     fn a_snapshot_is_behind_another_that_sees_what_it_does_not() {
         let snapshot = |xmax, xip: &[i64]| Snapshot { xmax, xip: xip.to_vec() };
         let acknowledged = snapshot(9, &[5]);
@@ -213,6 +228,7 @@ mod tests {
             (Some(snapshot(12, &[7])), true),
             (Some(snapshot(9, &[5])), false),
             (Some(snapshot(12, &[5, 10])), false),
+            (Some(snapshot(12, &[5, 9])), false),
             (Some(snapshot(12, &[])), false),
         ];
         for (start, expected) in cases {

@@ -215,8 +215,18 @@ mod tests {
         assert!(!is_sealed(&key, ReplicaId(4), &fence));
         assert!(!is_sealed(&[8; 32], ReplicaId(3), &fence));
         assert!(!is_sealed(&key, ReplicaId(3), &Fence { count: 6, ..fence.clone() }));
-        for token in ["", "00", "zz", "é"] {
+        let longer = format!("{}00", fence.token);
+        for token in ["", "00", "zz", "é", &longer] {
             assert!(!is_sealed(&key, ReplicaId(3), &Fence { count: 5, token: token.to_owned() }), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_replica_id_out_of_any_bytes_is_one_that_postgresql_holds_and_never_nobodys() {
+        assert_eq!(replica([0xff; 8]), ReplicaId(i32::MAX.cast_unsigned()));
+        assert_eq!(replica([0, 0, 1, 2, 9, 9, 9, 9]), ReplicaId(129));
+        for bytes in [[0; 8], [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(replica(bytes), ReplicaId(1), "0 is who is not enrolled");
         }
     }
 }
