@@ -452,3 +452,362 @@ pub(super) fn acknowledged_by(this: &SelfState, hubs: &Vector, own_seq: u64) -> 
     let known = |(replica, seq): (_, u64)| (replica, if replica == this.replica { seq.min(own_seq) } else { seq });
     hubs.iter().map(known).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::merge::clock::{Dot, Hlc};
+    use crate::merge::conflict::{Conflict, Kind, Party, Status};
+    use crate::merge::ids::ReplicaId;
+    use crate::merge::value::Value;
+    use crate::sqlite::audit::{self, AuditRow};
+    use crate::sqlite::fixture::{TASK, edge_with_a_task};
+    use crate::wire::frames::{PushBody, read_push};
+    use crate::wire::message::FormerName;
+
+    const OWN: ReplicaId = ReplicaId(7);
+    const CENTRE: ReplicaId = ReplicaId(1);
+    const TENANT: Uuid = Uuid::from_u128(1);
+
+    fn edge() -> Connection {
+        edge_with_a_task(OWN, "one")
+    }
+
+    fn insert_task(connection: &Connection, id: u128, title: &str) {
+        let insert = "insert into tasks (id, tenant_id, title) values (?1, ?2, ?3)";
+        connection.execute(insert, [Uuid::from_u128(id).to_string(), TENANT.to_string(), title.to_owned()]).unwrap();
+    }
+
+    fn tasks() -> &'static Table {
+        catalog::by_name("tasks").unwrap()
+    }
+
+    fn try_batch(connection: &mut Connection, room: Room) -> Option<PushBody> {
+        let in_flight = prepare_within(connection, Uuid::from_u128(5), 0, room).unwrap()?;
+        Some(read_push(&in_flight.body).unwrap())
+    }
+
+    fn batch(connection: &mut Connection) -> PushBody {
+        try_batch(connection, ALL_THERE_IS).expect("something waits")
+    }
+
+    fn ids(body: &PushBody) -> Vec<u128> {
+        body.rows.iter().map(|row| row.id.as_u128()).collect()
+    }
+
+    fn dot(replica: ReplicaId, seq: u64) -> Dot {
+        Dot { replica, seq, hlc: Hlc(seq), by: None }
+    }
+
+    fn conflict(row: u128, seq: u64) -> Conflict {
+        let party = |replica, value: &str| Party { dot: dot(replica, seq), value: Some(Value::text(value)) };
+        Conflict {
+            table: tasks().id,
+            row: RowId(Uuid::from_u128(row)),
+            kind: Kind::EditEdit,
+            register: Some("title".to_owned()),
+            loser: party(OWN, "lost"),
+            winner: party(CENTRE, "won"),
+            status: Status::Open,
+        }
+    }
+
+    /// Refuses a row that waits, as an answer of the hub does.
+    fn refused_by_the_hub(connection: &mut Connection, id: u128) {
+        let (id, tx) = (RowId(Uuid::from_u128(id)), connection.transaction().unwrap());
+        let tracked = versions::load(&tx, tasks(), id).unwrap().unwrap();
+        let refused = Refused {
+            way: Way::Up,
+            table: tasks().id,
+            row: id,
+            code: "refused".to_owned(),
+            reason: "for a test".to_owned(),
+            payload: "{}".to_owned(),
+        };
+        refuse(&tx, &self_state::load(&tx).unwrap(), tasks(), id, tracked, &refused, 0).unwrap();
+        tx.commit().unwrap();
+    }
+
+    /// Somebody gives up what the hub refused.
+    fn given_up(connection: &mut Connection, id: u128) {
+        refused_by_the_hub(connection, id);
+        let tx = connection.transaction().unwrap();
+        let entry = ledger::quarantine_id(Way::Up, tasks().id, RowId(Uuid::from_u128(id)));
+        assert_eq!(quarantine::discard(&tx, entry).unwrap(), quarantine::Discard::Asked);
+        tx.commit().unwrap();
+    }
+
+    #[test]
+    fn what_is_in_flight_is_sent_again_byte_for_byte_and_not_at_all_when_it_is_damaged() {
+        let mut connection = edge();
+        let first = prepare(&mut connection, Uuid::from_u128(5), 0).unwrap();
+        insert_task(&connection, 9, "made meanwhile");
+        assert_eq!(prepare(&mut connection, Uuid::from_u128(6), 0).unwrap(), first);
+        connection.execute("update sync_inflight set body = cast(body || x'00' as blob)", []).unwrap();
+        assert!(prepare(&mut connection, Uuid::from_u128(6), 0).is_err());
+    }
+
+    #[test]
+    fn what_was_answered_is_in_flight_no_more() {
+        let mut connection = edge();
+        prepare(&mut connection, Uuid::from_u128(5), 0).unwrap();
+        let tx = connection.transaction().unwrap();
+        delete(&tx).unwrap();
+        assert_eq!(load(&tx).unwrap(), None);
+    }
+
+    #[test]
+    fn refused_rows_stay_where_they_are_until_all_are_to_be_sent_once_more() {
+        let mut connection = edge();
+        insert_task(&connection, 9, "two");
+        for id in [TASK.0.as_u128(), 9] {
+            refused_by_the_hub(&mut connection, id);
+        }
+        assert!(try_batch(&mut connection, ALL_THERE_IS).is_none());
+        assert_eq!(retry_refused(&mut connection).unwrap(), 2);
+        assert_eq!(ids(&batch(&mut connection)), [TASK.0.as_u128(), 9]);
+    }
+
+    #[test]
+    fn a_batch_takes_a_first_line_of_any_size_and_then_what_there_is_room_for() {
+        let line = || RawValue::from_string("\"12345678\"".to_owned()).unwrap();
+        let key = |id| Key { table: tasks().id, id: RowId(Uuid::from_u128(id)) };
+        let mut draft = Draft { lines: Vec::new(), bytes: 0, bytes_max: 30, rows: BTreeSet::new(), high_seq: 0 };
+        assert!(draft.takes(1_000), "or a large row would wait for ever");
+        draft.add_row(key(0), 8, [line()]);
+        draft.add_row(key(1), 3, [line()]);
+        assert_eq!((draft.bytes, draft.high_seq), (20, 8));
+        assert_eq!((draft.takes(10), draft.takes(11)), (true, false));
+        draft.rows.extend((2..).map(key).take(PUSH_ROWS_MAX - 3));
+        assert!(draft.takes(10), "one more row than {}", draft.rows.len());
+        draft.rows.insert(key(u128::MAX));
+        assert!(!draft.takes(10), "no more than {}", draft.rows.len());
+        draft.rows.insert(key(u128::MAX - 1));
+        assert!(!draft.takes(0));
+    }
+
+    #[test]
+    fn a_batch_brings_the_living_parents_first_and_then_the_dead_children_first() {
+        let mut connection = edge();
+        let insert = "insert into devices (id, tenant_id, site_id, name, type) values (?1, ?2, ?2, 'd', 'sensor')";
+        for id in [20, 21] {
+            connection.execute(insert, [Uuid::from_u128(id).to_string(), TENANT.to_string()]).unwrap();
+        }
+        insert_task(&connection, 9, "dies");
+        for (table, id) in [("devices", 20), ("tasks", 9)] {
+            let delete = format!("delete from {table} where id = ?1");
+            connection.execute(&delete, [Uuid::from_u128(id).to_string()]).unwrap();
+        }
+        assert_eq!(ids(&batch(&mut connection)), [21, TASK.0.as_u128(), 9, 20]);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_refused_here_told_to_the_hub_and_stops_no_other() {
+        let mut connection = edge();
+        insert_task(&connection, 9, "two");
+        connection.pragma_update(None, "ignore_check_constraints", true).unwrap();
+        connection.execute("update tasks set due_date = 'soon' where title = 'one'", []).unwrap();
+        let body = batch(&mut connection);
+        assert_eq!(ids(&body), [9, TASK.0.as_u128()]);
+        let [sent, withheld] = body.rows.as_slice() else { panic!("two rows") };
+        assert_eq!(sent.instead, None);
+        let Some(Instead::Withheld { code, .. }) = withheld.instead.as_deref() else { panic!("it has values") };
+        assert_eq!(code, refusals::UNREADABLE.as_str());
+        assert!(withheld.values.is_empty());
+        let tracked = versions::load(&connection, tasks(), TASK).unwrap().unwrap();
+        assert_eq!(tracked.refused.unwrap().code, refusals::UNREADABLE.as_str());
+        let listed = ledger::quarantined(&connection).unwrap();
+        assert_eq!(listed.iter().map(|entry| entry.row).collect::<Vec<_>>(), [TASK]);
+        // It is told once.
+        connection.execute("delete from sync_inflight", []).unwrap();
+        connection.execute("update sync_rows set base = null where row_id <> ?1", [TASK.0.to_string()]).unwrap();
+        assert!(try_batch(&mut connection, ALL_THERE_IS).is_none());
+    }
+
+    #[test]
+    fn records_go_with_the_rows_if_there_is_room_for_them() {
+        let mut connection = edge();
+        let record = AuditRow {
+            id: Uuid::from_u128(30),
+            tenant: Some(TENANT),
+            user: None,
+            action: "create".to_owned(),
+            resource_type: "task".to_owned(),
+            resource: None,
+            details: "{}".to_owned(),
+            created_at: "2026-01-01T00:00:00.000000Z".to_owned(),
+        };
+        audit::insert(&connection, &record).unwrap();
+        for (audits, expected) in [(false, 0), (true, 1)] {
+            let body = try_batch(&mut connection, Room { audits, ..ALL_THERE_IS }).unwrap();
+            assert_eq!((body.rows.len(), body.audits.len()), (1, expected));
+            connection.execute("delete from sync_inflight", []).unwrap();
+        }
+        let body = try_batch(&mut connection, Room { bytes: 1, audits: true }).unwrap();
+        assert_eq!((body.rows.len(), body.audits.len()), (1, 0), "the first line took it all");
+    }
+
+    #[test]
+    fn a_row_that_is_given_up_is_sent_as_such_with_its_values() {
+        let mut connection = edge();
+        given_up(&mut connection, TASK.0.as_u128());
+        let body = batch(&mut connection);
+        let [row] = body.rows.as_slice() else { panic!("one row") };
+        assert_eq!(row.instead.as_deref(), Some(&Instead::Discarded));
+        assert!(row.values.contains_key("title"), "should it be written again meanwhile, it is made of them");
+    }
+
+    #[test]
+    fn a_row_that_is_written_again_is_given_up_no_more_though_there_is_no_room_for_it_yet() {
+        let mut connection = edge();
+        insert_task(&connection, 9, "two");
+        given_up(&mut connection, 9);
+        connection.execute("update tasks set title = 'better' where title = 'two'", []).unwrap();
+        let body = try_batch(&mut connection, Room { bytes: 1, audits: true }).unwrap();
+        assert_eq!(ids(&body), [TASK.0.as_u128()]);
+        assert_eq!(ledger::quarantined(&connection).unwrap().iter().filter(|entry| entry.discarded).count(), 0);
+    }
+
+    #[test]
+    fn a_conflict_goes_with_its_row_and_a_decision_alone_if_its_row_does_not_wait() {
+        let mut connection = edge();
+        let tx = connection.transaction().unwrap();
+        for conflict in [conflict(TASK.0.as_u128(), 1), conflict(99, 2)] {
+            ledger::record(&tx, conflict).unwrap();
+        }
+        tx.commit().unwrap();
+        let body = batch(&mut connection);
+        let sent: Vec<u128> = body.conflicts.iter().map(|conflict| conflict.row.as_u128()).collect();
+        assert_eq!((ids(&body), sent), (vec![TASK.0.as_u128()], vec![TASK.0.as_u128(), 99]));
+    }
+
+    #[test]
+    fn a_batch_of_decisions_ends_where_the_room_or_the_number_of_lines_does() {
+        let mut connection = edge();
+        let tx = connection.transaction().unwrap();
+        let many = (1..3_000).map(|seq| conflict(99, seq));
+        let kept = many.map(|conflict| Kept { id: conflict.id(), conflict, pending: true }).collect();
+        let conflicts = [(Key { table: tasks().id, id: RowId(Uuid::from_u128(99)) }, kept)].into_iter().collect();
+        for (bytes_max, expected) in [(usize::MAX, 2 * PUSH_ROWS_MAX + 1), (1, 1)] {
+            let mut draft = Draft { lines: Vec::new(), bytes: 0, bytes_max, rows: BTreeSet::new(), high_seq: 0 };
+            collect_decisions(&tx, &conflicts, &mut draft).unwrap();
+            assert_eq!(draft.lines.len(), expected);
+        }
+    }
+
+    #[test]
+    fn a_row_says_what_its_writes_were_called_before_the_edge_took_another_id() {
+        let mut connection = edge();
+        let tx = connection.transaction().unwrap();
+        let former = dot(ReplicaId(6), 4);
+        let renamed = [((former.replica, former.seq), 1)].into_iter().collect();
+        former_names::follow(&tx, (tasks(), TASK), OWN, &[former], &renamed).unwrap();
+        tx.commit().unwrap();
+        let name = FormerName { replica: 6, seq: 4, hlc: 4, now_seq: 1 };
+        assert_eq!(batch(&mut connection).rows[0].formerly, [name]);
+    }
+
+    /// Text that hardly becomes smaller: every printable letter that JSON writes as it is, in no order.
+    fn noise(length: usize) -> String {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b'#' + u8::try_from(state % 57).unwrap())
+        };
+        std::iter::repeat_with(&mut next).take(length).collect()
+    }
+
+    fn line_of(bytes: usize, letters: impl FnOnce(usize) -> String) -> Box<RawValue> {
+        RawValue::from_string(format!("\"{}\"", letters(bytes - 2))).unwrap()
+    }
+
+    fn letters(length: usize) -> String {
+        "a".repeat(length)
+    }
+
+    #[test]
+    fn a_large_row_travels_alone_while_it_is_small_enough_as_sent_and_as_read() {
+        assert!(fits(&[line_of(100_000, noise)]).unwrap());
+        let inflated_max = BODY_BYTES_MAX - 1_024 - 1;
+        assert!(fits(&[line_of(inflated_max, letters)]).unwrap());
+        assert!(!fits(&[line_of(inflated_max + 1, letters)]).unwrap(), "the hub would not read all of it");
+        // As sent, a body of this size fits, but not with a head and an end.
+        let sent = |length| {
+            let mut writer = Writer::default();
+            writer.line(&line_of(length, noise)).unwrap();
+            writer.finish().unwrap().len()
+        };
+        let (mut length, wanted) = (PUSH_BYTES_MAX, PUSH_BYTES_MAX - 512);
+        for _ in 0..3 {
+            length = length * wanted / sent(length);
+        }
+        assert!(sent(length).abs_diff(wanted) < 400);
+        assert!(!fits(&[line_of(length, noise)]).unwrap());
+        assert!(fits(&[line_of(length - 4_096, noise)]).unwrap());
+    }
+
+    #[test]
+    fn a_batch_of_several_large_rows_is_no_larger_than_the_hub_reads_whatever_they_hold() {
+        let mut connection = edge();
+        let text = noise(1_800_000);
+        for (id, part) in [(9, 0), (10, 600_000), (11, 1_200_000)] {
+            insert_task(&connection, id, &text[part..][..600_000]);
+        }
+        let in_flight = prepare(&mut connection, Uuid::from_u128(5), 0).unwrap().unwrap();
+        assert!(in_flight.body.len() <= PUSH_BYTES_MAX, "{} bytes", in_flight.body.len());
+    }
+
+    #[test]
+    fn a_row_that_is_too_large_is_refused_here_and_one_that_shrinks_on_its_way_is_sent() {
+        let mut connection = edge();
+        insert_task(&connection, 9, &letters(1_000_000));
+        insert_task(&connection, 10, &noise(1_000_000));
+        connection.execute("update tasks set description = title where id like '%a'", []).unwrap();
+        let description = noise(2_000_000).split_off(1_000_000);
+        let update = "update tasks set description = ?1 where length(description) > 1";
+        assert_eq!(connection.execute(update, [description]).unwrap(), 1);
+        let mut told = Vec::new();
+        while let Some(body) = try_batch(&mut connection, ALL_THERE_IS) {
+            told.extend(body.rows.iter().map(|row| (row.id.as_u128(), row.instead.clone())));
+            for row in &body.rows {
+                let settled = "update sync_rows set base = null where row_id = ?1";
+                connection.execute(settled, [row.id.to_string()]).unwrap();
+            }
+            connection.execute("delete from sync_inflight", []).unwrap();
+        }
+        told.sort_by_key(|(id, _)| *id);
+        let [(4, None), (9, None), (10, Some(instead))] = told.as_slice() else { panic!("{told:?}") };
+        assert!(matches!(&**instead, Instead::Withheld { code, .. } if code == refusals::TOO_LARGE.as_str()));
+    }
+
+    #[test]
+    fn a_value_is_missed_only_where_this_edge_wrote_it_and_the_hub_does_not_have_it() {
+        let mut connection = edge();
+        let tx = connection.transaction().unwrap();
+        let this = self_state::load(&tx).unwrap();
+        let missed = |replica, base: Option<Vector>, values: Values| {
+            let mut version = Version::default();
+            version.write(dot(replica, 3), &["title".to_owned()]);
+            let row = Row { version: version.clone(), values };
+            missing(&this, tasks(), &row, &Tracked { version, base, refused: None, hub_had_ms: None })
+        };
+        let (nothing, all): (Vector, Vector) = (Vector::default(), [(OWN, 3)].into_iter().collect());
+        let title: Values = [("title".to_owned(), Value::text("one"))].into_iter().collect();
+        assert_eq!(missed(OWN, Some(nothing.clone()), Values::new()), Some("title"));
+        assert_eq!(missed(OWN, Some(nothing.clone()), title), None);
+        assert_eq!(missed(OWN, Some(all), Values::new()), None);
+        assert_eq!(missed(CENTRE, Some(nothing), Values::new()), None);
+        assert_eq!(missed(OWN, None, Values::new()), None);
+    }
+
+    #[test]
+    fn an_answer_acknowledges_no_write_of_this_id_that_was_made_after_its_batch() {
+        let this = self_state::load(&edge()).unwrap();
+        let hubs: Vector = [(OWN, 9), (CENTRE, 5), (ReplicaId(6), 8)].into_iter().collect();
+        let expected: Vector = [(OWN, 4), (CENTRE, 5), (ReplicaId(6), 8)].into_iter().collect();
+        assert_eq!(acknowledged_by(&this, &hubs, 4), expected);
+    }
+}
