@@ -542,4 +542,26 @@ mod tests {
         assert_eq!((joined.version.is_alive(), joined.version.dots.deleted), (false, Some(dot(OWN, 3, 3))));
         assert_eq!(base, Some(hub.version.vv));
     }
+
+    #[test]
+    fn a_write_that_nothing_shows_is_not_sent_again_because_of_one_that_the_centre_has() {
+        let hub = row(&[(OWN, 2, 1, "", "old"), (CENTRE, 80, 2, "", "")]);
+        let mut here = hub.clone();
+        here.version.vv.observe(OWN, 3);
+        here.version.delete(dot(LOST, 150, 4));
+        let expected = Settlement { store: Store::Replace, offer: false };
+        assert_eq!(settled(Some((&here, None)), Some(&hub), true), expected);
+    }
+
+    #[test]
+    fn a_delete_is_hidden_under_a_later_one_only_if_it_is_an_own_one_that_waits() {
+        let here = row(&[(CENTRE, 80, 1, "", "a"), (OWN, 2, 2, "", ""), (LOST, 150, 3, "", "")]);
+        let hidden = |base: &[(ReplicaId, u64)]| {
+            let base = base.iter().copied().collect();
+            hidden_delete(Here { row: &here, base: Some(&base) }, &[OWN])
+        };
+        assert_eq!(hidden(&[(CENTRE, 80), (OWN, 1), (LOST, 150)]), Some(dot(OWN, 2, 3)));
+        assert_eq!(hidden(&[(CENTRE, 80), (OWN, 2), (LOST, 150)]), None, "the centre has it");
+        assert_eq!(hidden(&[(CENTRE, 79), (OWN, 2)]), None, "what it lacks is of others");
+    }
 }
