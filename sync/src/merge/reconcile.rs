@@ -127,7 +127,8 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
 
 fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
     let acknowledged = here.base.unwrap_or(&here.row.version.vv);
-    if !terms.rewound() && is_forgotten_there(acknowledged, hub) {
+    // A delete of it says the same still, and who asks for it finds it.
+    if here.row.version.is_alive() && !terms.rewound() && is_forgotten_there(acknowledged, hub) {
         let written = (&here.row.version, &here.row.values);
         let conflicts = written_to_a_forgotten_row((table, id), written, acknowledged, terms.own, terms.quiet);
         return Settlement { store: Store::Supersede { conflicts }, offer: false };
@@ -136,10 +137,11 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
     let offer = lost && differ(here.row, Some(hub), terms.quiet);
     let known = if lost { without_lost(here, hub, terms.own) } else { here.row.clone() };
     let is_unsent = |dot: &Dot| terms.own.contains(&dot.replica) && !hub.version.vv.covers(dot);
-    let shows_none = !known.version.dots.iter().any(is_unsent);
+    let shows_one = known.version.dots.iter().any(is_unsent);
     // An own write that no register shows any more was overwritten by one that is lost: there is nothing to send again, and
-    // without its value it brings no row back.
-    if hub.version.vv.includes(&known.version.vv) || lost && shows_none {
+    // without its value it brings back no row that is dead here.
+    let is_dead_for_all_that_is_known = lost && !here.row.version.is_alive() && !shows_one;
+    if hub.version.vv.includes(&known.version.vv) || is_dead_for_all_that_is_known {
         return Settlement { store: Store::Replace, offer };
     }
     let base = Some(hub.version.vv.clone());
@@ -430,6 +432,9 @@ mod tests {
         assert_eq!(settled(Some((&here, None)), Some(&anew), false), nothing, "nothing waits");
         let never_sent = settled(Some((&here, Some(Vector::default()))), Some(&anew), false);
         assert!(matches!(never_sent.store, Store::Join { .. }), "made on both sides: {never_sent:?}");
+        let deleted = row(&[(LOST, 150, 1, "", "old"), (OWN, 2, 2, "", "")]);
+        let of_a_lost_row = settled(Some((&deleted, Some([(LOST, 150)].into_iter().collect()))), Some(&anew), false);
+        assert!(matches!(of_a_lost_row.store, Store::Join { .. }), "the delete is sent: {of_a_lost_row:?}");
         let part = row(&[(OWN, 1, 9, "", "old"), (CENTRE, 81, 10, "title", "later")]);
         let lacking: Vector = [(OWN, 1), (CENTRE, 80), (OTHER, 4)].into_iter().collect();
         let lacks_some = settled(Some((&here, Some(lacking))), Some(&part), false);
@@ -444,6 +449,14 @@ mod tests {
         here.version.delete(dot(LOST, 150, 4));
         let expected = Settlement { store: Store::Replace, offer: false };
         assert_eq!(settled(Some((&here, None)), Some(&hub), true), expected);
+        let mut overwritten = row(&[(OWN, 2, 1, "", "old"), (LOST, 150, 4, "title", "later")]);
+        overwritten.version.vv.observe(OWN, 3);
+        let Store::Join { row: living, .. } =
+            settled(Some((&overwritten, None)), Some(&row(&[(OWN, 2, 1, "", "old")])), true).store
+        else {
+            panic!("a join")
+        };
+        assert_eq!(living.version.vv.seen(OWN), 3, "in a row that lives it stays known that it was written");
         let shown =
             row(&[(OWN, 2, 1, "", "old"), (CENTRE, 80, 2, "", ""), (OWN, 3, 3, "", "new"), (LOST, 150, 4, "", "")]);
         let Store::Join { row, .. } = settled(Some((&shown, None)), Some(&hub), true).store else { panic!("a join") };
