@@ -275,16 +275,33 @@ async fn rows_that_come_and_go_leave_nothing_behind_on_either_side() {
 async fn a_row_that_an_edge_of_before_sends_as_its_own_new_one_stays_forgotten() {
     let (centre, mut left, mut right) = pair().await;
     left.task(id(100), "taken and deleted");
-    let before = left.rows[&(8, id(100))].clone();
+    let mut before = left.rows[&(8, id(100))].clone();
     left.push().await;
     left.delete("tasks", id(100));
     left.push().await;
     until_forgotten(&centre, &mut [&mut left, &mut right], 1).await;
-    left.rows.insert((8, id(100)), before);
+    // Its stamp was lowered when it was taken.
+    before.row.version.dots.iter_mut().for_each(|dot| dot.hlc.0 -= 1);
+    left.rows.insert((8, id(100)), before.clone());
     left.task(id(101), "new");
     let answers = left.push().await;
     assert_eq!((answers[&id(100)].as_str(), answers[&id(101)].as_str()), ("merged", "accepted"));
     assert_eq!(centre.value("select string_agg(title, ',') from tasks").await, "new");
     left.pull().await;
     assert!(!left.rows[&(8, id(100))].row.version.is_alive(), "it is told");
+}
+
+#[tokio::test]
+async fn a_row_of_another_life_under_the_numbers_of_a_forgotten_one_is_new() {
+    let (centre, mut left, mut right) = pair().await;
+    left.task(id(100), "taken and deleted");
+    let mut other = left.rows[&(8, id(100))].clone();
+    left.push().await;
+    left.delete("tasks", id(100));
+    left.push().await;
+    until_forgotten(&centre, &mut [&mut left, &mut right], 1).await;
+    other.row.values.insert("title".to_owned(), sync::merge::value::Value::text("of another life"));
+    left.rows.insert((8, id(100)), other);
+    assert_eq!(left.push().await[&id(100)], "accepted");
+    assert_eq!(centre.value("select title from tasks").await, "of another life");
 }

@@ -16,7 +16,7 @@ use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
 use crate::merge::vector::Vector;
 use crate::merge::version::Row;
-use crate::wire::digest::{contradicts, differ};
+use crate::wire::digest::{contents, contradicts, differ, is_part};
 use crate::wire::recovery::AcceptedRow;
 
 /// How many numbers of a replica are kept.
@@ -103,25 +103,31 @@ pub async fn find(
     Ok(found)
 }
 
-/// What was taken of these writes of rows, each as a vector.
+/// What was taken of the rows' writes, for each a vector. A write is told by its name and by what it says: its stamp may have
+/// been lowered when it was taken.
 pub(super) async fn acknowledged(
     tx: &Transaction<'_>,
-    asked: &[(RowId, Dot)],
+    asked: &[(RowId, &Row)],
 ) -> Result<BTreeMap<RowId, Vector>, StoreError> {
     let mut acknowledged: BTreeMap<RowId, Vector> = BTreeMap::new();
     if asked.is_empty() {
         return Ok(acknowledged);
     }
-    let rows: Vec<Uuid> = asked.iter().map(|(row, _)| row.0).collect();
-    let replicas: Vec<i32> = asked.iter().map(|(_, dot)| dot.replica.0.cast_signed()).collect();
-    let seqs: Vec<i64> = asked.iter().map(|(_, dot)| dot.seq.cast_signed()).collect();
-    let clocks: Vec<i64> = asked.iter().map(|(_, dot)| dot.hlc.0.cast_signed()).collect();
-    let statement = "select row_id, replica_id, seq from sync.accepted as kept
-      join unnest($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[]) as asked (row_id, replica_id, seq, hlc)
-        using (row_id, replica_id, seq, hlc)";
-    for row in tx.query(statement, &[&rows, &replicas, &seqs, &clocks]).await? {
-        let replica = ReplicaId(row.get::<_, i32>(1).cast_unsigned());
-        acknowledged.entry(RowId(row.get(0))).or_default().observe(replica, row.get::<_, i64>(2).cast_unsigned());
+    let dots: Vec<(RowId, &Row, Dot)> =
+        asked.iter().flat_map(|(id, row)| row.version.dots.iter().map(|dot| (*id, *row, *dot))).collect();
+    let rows: Vec<Uuid> = dots.iter().map(|(id, ..)| id.0).collect();
+    let replicas: Vec<i32> = dots.iter().map(|(.., dot)| dot.replica.0.cast_signed()).collect();
+    let seqs: Vec<i64> = dots.iter().map(|(.., dot)| dot.seq.cast_signed()).collect();
+    let statement = "select asked.place, kept.contents::text from sync.accepted as kept
+      join unnest($1::uuid[], $2::integer[], $3::bigint[]) with ordinality as asked (row_id, replica_id, seq, place)
+        using (row_id, replica_id, seq)";
+    for kept in tx.query(statement, &[&rows, &replicas, &seqs]).await? {
+        let place = usize::try_from(kept.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
+        let Some((id, row, dot)) = dots.get(place) else { continue };
+        let said = kept.get::<_, Option<String>>(1).and_then(|text| serde_json::from_str(&text).ok());
+        if said.is_some_and(|said| is_part(&contents(row, dot), &said)) {
+            acknowledged.entry(*id).or_default().observe(dot.replica, dot.seq);
+        }
     }
     Ok(acknowledged)
 }

@@ -521,7 +521,7 @@ mod tests {
             way: Way::Up,
             table: tasks().id,
             row: id,
-            code: crate::wire::refusals::DOES_NOT_FIT.as_str().to_owned(),
+            code: refusals::DOES_NOT_FIT.as_str().to_owned(),
             reason: "for a test".to_owned(),
             payload: "{}".to_owned(),
         };

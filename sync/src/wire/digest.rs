@@ -77,6 +77,11 @@ pub fn differ(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) 
     }
 }
 
+/// Whether a write that shows this said all of it: `said` is the whole of what it said.
+pub fn is_part(shown: &BTreeMap<String, String>, said: &BTreeMap<String, String>) -> bool {
+    !shown.is_empty() && shown.iter().all(|(register, hash)| said.get(register) == Some(hash))
+}
+
 fn value_hash(value: Option<&Value>) -> String {
     let mut hasher = SipHasher13::new();
     hasher.write(value.map(convert::json_of).unwrap_or_default().as_bytes());

@@ -170,7 +170,7 @@ impl Centre {
         let known = self.database.rows.get(&one.key).map(|stored| &stored.row);
         let version = known.map(|row| row.version.clone()).unwrap_or_default();
         if known.is_none() && one.push.base.is_empty() {
-            one.push.base = self.database.acknowledged(one.key.1, &one.push.version);
+            one.push.base = self.database.acknowledged(one.key.1, &one.push);
         }
         one.clamps = clamp(&mut one.push.version, &version, &work.own, Database::ceiling(work.now_ms));
         match one.decide(known, &work.own) {
@@ -398,10 +398,15 @@ impl Candidate {
 
 impl Database {
     /// What was taken of a row's writes.
-    fn acknowledged(&self, row: RowId, version: &Version) -> Vector {
-        let names = version.dots.iter().map(|dot| (row, dot.replica.0, dot.seq, dot.hlc.0));
-        let taken = names.filter(|name| self.accepted.contains_key(name));
-        taken.map(|(_, replica, seq, _)| (ReplicaId(replica), seq)).collect()
+    fn acknowledged(&self, id: RowId, push: &Push) -> Vector {
+        let row = Row { version: push.version.clone(), values: push.values.clone() };
+        let taken = |dot: &&Dot| {
+            let (replica, seq) = (dot.replica.0, dot.seq);
+            let names = self.accepted.range((id, replica, seq, 0)..=(id, replica, seq, u64::MAX));
+            let said = names.map(|(_, (_, said))| said);
+            said.into_iter().any(|said| digest::is_part(&digest::contents(&row, dot), said))
+        };
+        row.version.dots.iter().filter(taken).map(|dot| (dot.replica, dot.seq)).collect()
     }
 
     /// What takes the place of a row that was forgotten here: everything that the pusher has seen of it is gone.
