@@ -7,7 +7,7 @@ use axum::response::Response;
 use tokio_postgres::Client;
 
 use super::error::Error;
-use super::sync_routes::{answer, answer_one, is_foreign, is_stale, open, read, read_one};
+use super::sync_routes::{answer, answer_one, is_stale, open, read, read_one};
 use super::{Hub, clock};
 use crate::catalog;
 use crate::merge::fence::{Greeting, Known, Mark, Ruling, Said, common_seq, history, is_spent, ruling};
@@ -214,7 +214,7 @@ pub(super) async fn digest(State(hub): State<Hub>, edge: Edge, body: Body) -> Re
     let present = incarnation::present(&**client).await?;
     let since = asked.cursor.as_deref().and_then(|sealed| open(Some(sealed), &present.key, &edge));
     // A centre that went back since the hello has lost rows; compared with it, the edge would take them for long deleted.
-    let went_back = since.as_ref().is_some_and(|cursor| is_foreign(cursor, &edge));
+    let went_back = since.as_ref().is_some_and(|cursor| cursor.checkpoint.is_foreign(edge.replica.0, &edge.checkpoint));
     if present.moved || went_back || asked.fence.as_ref().is_some_and(|fence| *fence != edge.fence) {
         return Err(Error::Fence);
     }

@@ -17,11 +17,10 @@ use serde::de::DeserializeOwned;
 use super::error::{Error, causes};
 use super::recovery_routes::{Judged, adopted, judge, present};
 use super::{Hub, clock, edge_auth};
-use crate::merge::fence::{Mark, is_of_another_history};
 use crate::merge::ids::ReplicaId;
 use crate::merge::limits::{ENROLL_BYTES_MAX, LONG_POLL_MS, PUSH_BYTES_MAX};
 use crate::pg::apply::{self, Moment, Receipt};
-use crate::pg::cursor::{self, Checkpoint, Cursor};
+use crate::pg::cursor::{self, Cursor};
 use crate::pg::edge_credentials::Caller;
 use crate::pg::edges::{self, Edge, Enrolling, NewEdge};
 use crate::pg::reach::Reach;
@@ -189,7 +188,7 @@ pub(super) async fn pull(
         let stale = is_stale(&cursor, &edge);
         let asked = pull.cursor.is_some() && (stale || digest::is_due(&**client, edge.id).await?);
         if asked
-            || is_foreign(&cursor, &edge)
+            || cursor.checkpoint.is_foreign(edge.replica.0, &edge.checkpoint)
             || present.moved
             || !cursor.incarnation.is_nil() && cursor.incarnation != present.id
         {
@@ -272,13 +271,6 @@ pub(super) fn open(sealed: Option<&str>, key: &[u8], edge: &Edge) -> Option<Curs
 /// Whether deaths may be forgotten that whoever shows this cursor was not told of.
 pub(super) fn is_stale(cursor: &Cursor, edge: &Edge) -> bool {
     edge.stale || cursor.checkpoint.is_before(edge.replica.0, edge.compared)
-}
-
-/// Whether the edge was given the cursor in a history that is no more.
-pub(super) fn is_foreign(cursor: &Cursor, edge: &Edge) -> bool {
-    let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
-    cursor.checkpoint.replica == edge.replica.0
-        && is_of_another_history(&mark(&cursor.checkpoint), &mark(&edge.checkpoint))
 }
 
 pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Error> {

@@ -128,7 +128,7 @@ fn settle_unknown(here: Here<'_>, terms: Terms<'_>) -> Settlement {
 fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Terms<'_>) -> Settlement {
     let acknowledged = here.base.unwrap_or(&here.row.version.vv);
     // A delete of it says the same still, and who asks for it finds it.
-    if here.row.version.is_alive() && !terms.rewound() && is_forgotten_there(acknowledged, hub) {
+    if here.row.version.is_alive() && !terms.rewound() && is_another_row(acknowledged, hub) {
         let written = (&here.row.version, &here.row.values);
         let conflicts = written_to_a_forgotten_row((table, id), written, acknowledged, terms.own, terms.quiet);
         return Settlement { store: Store::Supersede { conflicts }, offer: false };
@@ -161,7 +161,7 @@ fn settle_known(table: TableId, id: RowId, here: Here<'_>, hub: &Row, terms: Ter
 /// Whether the centre has forgotten, as deleted, the row of which it had `acknowledged`, and has another one under that id since,
 /// or the bare death that it wrote down for somebody who spoke of the row later. A centre that only lacks something of the row
 /// has a part of it.
-fn is_forgotten_there(acknowledged: &Vector, hub: &Row) -> bool {
+fn is_another_row(acknowledged: &Vector, hub: &Row) -> bool {
     let is_part = |(replica, seq)| seq <= acknowledged.seen(replica);
     let is_bare_death = hub.version.dots.edits().next().is_none();
     !hub.version.vv.includes(acknowledged) && (is_bare_death || !hub.version.vv.iter().any(is_part))

@@ -14,6 +14,7 @@ use super::{rows, versions};
 use crate::catalog;
 use crate::merge::clock::Dot;
 use crate::merge::ids::{ReplicaId, RowId};
+use crate::merge::plan::Push;
 use crate::merge::vector::Vector;
 use crate::merge::version::Row;
 use crate::wire::digest::{contents, contradicts, differ, is_part};
@@ -107,14 +108,14 @@ pub async fn find(
 /// been lowered when it was taken.
 pub(super) async fn acknowledged(
     tx: &Transaction<'_>,
-    asked: &[(RowId, &Row)],
+    asked: &[(RowId, &Push)],
 ) -> Result<BTreeMap<RowId, Vector>, StoreError> {
     let mut acknowledged: BTreeMap<RowId, Vector> = BTreeMap::new();
     if asked.is_empty() {
         return Ok(acknowledged);
     }
-    let dots: Vec<(RowId, &Row, Dot)> =
-        asked.iter().flat_map(|(id, row)| row.version.dots.iter().map(|dot| (*id, *row, *dot))).collect();
+    let dots: Vec<(RowId, &Push, Dot)> =
+        asked.iter().flat_map(|(id, push)| push.version.dots.iter().map(|dot| (*id, *push, *dot))).collect();
     let rows: Vec<Uuid> = dots.iter().map(|(id, ..)| id.0).collect();
     let replicas: Vec<i32> = dots.iter().map(|(.., dot)| dot.replica.0.cast_signed()).collect();
     let seqs: Vec<i64> = dots.iter().map(|(.., dot)| dot.seq.cast_signed()).collect();
@@ -123,9 +124,10 @@ pub(super) async fn acknowledged(
         using (row_id, replica_id, seq)";
     for kept in tx.query(statement, &[&rows, &replicas, &seqs]).await? {
         let place = usize::try_from(kept.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        let Some((id, row, dot)) = dots.get(place) else { continue };
+        let Some((id, push, dot)) = dots.get(place) else { continue };
         let said = kept.get::<_, Option<String>>(1).and_then(|text| serde_json::from_str(&text).ok());
-        if said.is_some_and(|said| is_part(&contents(row, dot), &said)) {
+        let row = Row { version: push.version.clone(), values: push.values.clone() };
+        if said.is_some_and(|said| is_part(&contents(&row, dot), &said)) {
             acknowledged.entry(*id).or_default().observe(dot.replica, dot.seq);
         }
     }

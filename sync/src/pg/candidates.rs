@@ -89,16 +89,10 @@ pub(super) async fn look<'a>(tx: &Transaction<'_>, work: &mut Work<'a>) -> Resul
 /// An edge that went back sends a row as its own new one that the centre had taken, and has forgotten as deleted since. What it
 /// had taken counts as acknowledged, whatever the edge remembers.
 async fn recall(tx: &Transaction<'_>, candidates: &mut [Candidate]) -> Result<(), StoreError> {
-    let new = candidates.iter_mut().filter(|one| one.known.is_none() && one.push.base.is_empty());
-    let new: Vec<(&mut Candidate, Row)> = new
-        .map(|one| {
-            let row = Row { version: one.push.version.clone(), values: one.push.values.clone() };
-            (one, row)
-        })
-        .collect();
-    let asked: Vec<(RowId, &Row)> = new.iter().map(|(one, row)| (one.id, row)).collect();
+    let is_new = |one: &Candidate| one.known.is_none() && one.push.base.is_empty();
+    let asked: Vec<_> = candidates.iter().filter(|one| is_new(one)).map(|one| (one.id, &one.push)).collect();
     let mut acknowledged = accepted::acknowledged(tx, &asked).await?;
-    for (one, _) in new {
+    for one in candidates.iter_mut().filter(|one| is_new(one)) {
         one.push.base = acknowledged.remove(&one.id).unwrap_or_default();
     }
     Ok(())

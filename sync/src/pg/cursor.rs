@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::merge::fence::{Mark, is_of_another_history};
 use crate::wire::base64url;
 
 /// The length of a cursor's nonce in bytes.
@@ -54,6 +55,12 @@ impl Checkpoint {
     pub fn is_before(&self, replica: u32, compared: u64) -> bool {
         let count = if self.replica == replica { self.count } else { 0 };
         count < compared
+    }
+
+    /// Whether it was given under the id `replica` in a history that is no more, when the last one given was `given`.
+    pub fn is_foreign(&self, replica: u32, given: &Self) -> bool {
+        let mark = |point: &Self| Mark { count: point.count, word: point.nonce.to_string() };
+        self.replica == replica && is_of_another_history(&mark(self), &mark(given))
     }
 }
 

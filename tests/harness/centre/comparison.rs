@@ -13,7 +13,6 @@ use sync::wire::recovery::{Digest, DigestLine, Found, Verification};
 use sync::wire::stream::Writer;
 use uuid::Uuid;
 
-use super::feed::is_foreign;
 use super::{Centre, Database, Refused, name_of, pull_row};
 use crate::journal::{Key, Seen};
 
@@ -41,7 +40,8 @@ impl Centre {
         let fence =
             self.database.fences.get(&asked.replica).filter(|fence| fence.edge == edge).ok_or(Refused::Fence)?;
         let since = asked.cursor.as_deref().and_then(|sealed| self.database.open(edge, Some(sealed)));
-        let went_back = since.as_ref().is_some_and(|cursor| is_foreign(cursor, asked.replica, fence));
+        let went_back =
+            since.as_ref().is_some_and(|cursor| cursor.checkpoint.is_foreign(asked.replica, &fence.checkpoint));
         let holds = |said: &message::Fence| said.count == fence.count && Some(&said.token) == fence.token.as_ref();
         if self.server != self.database.hub.server || went_back || !asked.fence.as_ref().is_none_or(holds) {
             return Err(Refused::Fence);

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync::catalog::{self, Scope};
 use sync::merge::conflict::Status;
-use sync::merge::fence::{Mark, is_of_another_history};
 use sync::merge::ids::{ReplicaId, RowId, TableId};
-use sync::pg::cursor::{self, CONFLICTS, Checkpoint, Cursor, NONCE_BYTES, Window};
+use sync::pg::cursor::{self, CONFLICTS, Cursor, NONCE_BYTES, Window};
 use sync::wire::conflict;
 use sync::wire::message::{Evict, Page, PullEnd, PullLine};
 use sync::wire::stream::Writer;
@@ -59,7 +58,11 @@ impl Centre {
         let mut opened = database.open(edge, sealed)?;
         let asked = sealed.is_some() && (fence.is_stale(replica, &opened) || database.is_due(edge, every_ms, now_ms));
         let void = !opened.incarnation.is_nil() && opened.incarnation != database.hub.id;
-        if asked || is_foreign(&opened, replica, fence) || self.server != database.hub.server || void {
+        if asked
+            || opened.checkpoint.is_foreign(replica, &fence.checkpoint)
+            || self.server != database.hub.server
+            || void
+        {
             return None;
         }
         opened.incarnation = database.hub.id;
@@ -225,12 +228,6 @@ impl Database {
         keys.extend(conflicts.map(|(id, _)| (CONFLICTS, *id)));
         keys.into_iter().filter(|key| *key > after).take(limit).collect()
     }
-}
-
-/// Whether whoever goes by this id was given the cursor in a history that is no more.
-pub(super) fn is_foreign(cursor: &Cursor, replica: u32, fence: &Fence) -> bool {
-    let mark = |point: &Checkpoint| Mark { count: point.count, word: point.nonce.to_string() };
-    cursor.checkpoint.replica == replica && is_of_another_history(&mark(&cursor.checkpoint), &mark(&fence.checkpoint))
 }
 
 /// An edge's id.
